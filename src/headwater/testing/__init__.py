@@ -1,0 +1,5 @@
+"""Tools for tests of programs that use headwater."""
+
+from headwater.testing.virtual import VirtualRuntime
+
+__all__ = ["VirtualRuntime"]
