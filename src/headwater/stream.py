@@ -1,0 +1,154 @@
+"""Events as an async iterator, and the next event as an awaitable."""
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Callable, Coroutine
+from typing import Any, Generic, Literal, TypeVar
+
+from headwater.errors import InvalidOption, StreamOverflow, Unsupported
+from headwater.runtime import running_loop, within
+from headwater.subscription import Subscription
+
+E = TypeVar("E")
+
+Overflow = Literal["close", "drop_oldest", "block"]
+Subscribe = Callable[[Callable[[Any], None]], Subscription]
+
+
+class Stream(Generic[E]):
+    """Events from the moment of the call on; an async iterator and an async context manager.
+
+    It ends when it is closed, when nothing refers to it any more, or when it overflows.
+
+    Args:
+        subscribe: makes the subscription for the function that fills the stream.
+        buffer: events it may hold that nobody has read yet.
+        overflow: ``close`` ends it with `StreamOverflow` after what it holds was read;
+            ``drop_oldest`` forgets the oldest event.
+
+    Raises:
+        InvalidOption: a buffer below 1, or an unknown overflow.
+        Unsupported: ``block``, which would hold up publishers on a direct bus.
+    """
+
+    def __init__(self, subscribe: Subscribe, buffer: int, overflow: Overflow) -> None:
+        if type(buffer) is not int or buffer < 1:
+            raise InvalidOption(f"stream: buffer: expected an int >= 1, got {buffer!r}")
+        if overflow == "block":
+            raise Unsupported(
+                "stream: overflow='block' needs a transport, which keeps the events meanwhile; on"
+                " a direct Bus() it would block publishers: use 'close' or 'drop_oldest'"
+            )
+        if overflow not in ("close", "drop_oldest"):
+            raise InvalidOption(
+                f"stream: overflow: expected 'close' or 'drop_oldest', got {overflow!r}"
+            )
+        self._buffer = buffer
+        self._drop_oldest = overflow == "drop_oldest"
+        self._events: deque[E] = deque()
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._overflowed = False
+        self._closed = False
+        self._subscription = subscribe(self._put)
+
+    def __aiter__(self) -> "Stream[E]":
+        return self
+
+    async def __anext__(self) -> E:
+        while True:
+            with contextlib.suppress(IndexError):
+                return self._events.popleft()
+            if self._overflowed:
+                self._overflowed = False
+                self._closed = True
+                raise StreamOverflow(self._buffer)
+            if self._closed:
+                raise StopAsyncIteration
+            await self._wait()
+
+    async def aclose(self) -> None:
+        """End it; what it holds can still be read."""
+        self.end()
+
+    def end(self) -> None:
+        """The same, from sync code and any thread: so does a bus that is closed."""
+        self._closed = True
+        self._subscription.close()
+        self._wake()
+
+    async def __aenter__(self) -> "Stream[E]":
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self.aclose()
+
+    async def _wait(self) -> None:
+        future = asyncio.get_running_loop().create_future()
+        self._waiting.append(future)
+        if self._events or self._closed or self._overflowed:
+            self._wake()  # It came between the look and the append.
+        try:
+            await future
+        finally:
+            with contextlib.suppress(ValueError):
+                self._waiting.remove(future)
+
+    def _put(self, event: E) -> None:
+        """Take an event, in whatever thread it was published."""
+        if len(self._events) >= self._buffer:
+            if self._drop_oldest:
+                with contextlib.suppress(IndexError):
+                    self._events.popleft()
+            else:
+                self._overflowed = True
+                self._subscription.close()
+                self._wake()
+                return
+        self._events.append(event)
+        self._wake()
+
+    def _wake(self) -> None:
+        for future in tuple(self._waiting):
+            call_on(future.get_loop(), resolve, future, None)
+
+
+def call_on(
+    loop: asyncio.AbstractEventLoop, function: Callable[..., object], *args: object
+) -> None:
+    """Call `function` on `loop`, now if it runs in this thread; a closed loop is left alone."""
+    if running_loop() is loop:
+        function(*args)
+        return
+    with contextlib.suppress(RuntimeError):
+        loop.call_soon_threadsafe(function, *args)
+
+
+def resolve(future: "asyncio.Future[Any]", value: object) -> None:
+    """Set a future's result unless it has one."""
+    if not future.done():
+        future.set_result(value)
+
+
+def next_event(subscribe: Subscribe, timeout: float | None) -> Coroutine[Any, Any, Any]:
+    """The next event, from the moment of the call on.
+
+    Args:
+        subscribe: makes the subscription for the function that takes the event.
+        timeout: seconds; None waits for as long as it takes.
+
+    Returns:
+        A coroutine that gives the event, or raises TimeoutError; it ends the subscription.
+    """
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[Any] = loop.create_future()
+    subscription = subscribe(lambda event: call_on(loop, resolve, future, event))
+
+    async def wait() -> Any:
+        try:
+            async with within(timeout):
+                return await future
+        finally:
+            subscription.close()
+
+    return wait()
