@@ -1,4 +1,4 @@
-"""Makes the parts of docs/ that repeat the code: options, policies, records and the tree of errors.
+"""Makes the parts of docs/ that repeat the code: options, policies, settings, records, errors.
 
     python scripts/docs_tables.py            writes what is out of date
     python scripts/docs_tables.py --check    only names it; then the exit code is 1
@@ -16,6 +16,7 @@ from typing import Any
 from headwater import Backoff, Breaker, Bus, Rate, Resequence, Retry, errors, records
 from headwater.options import OPTIONS
 from headwater.sending import PublishOptions
+from headwater.transports.sqlite.settings import Settings
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 PLACE = re.compile(
@@ -58,6 +59,20 @@ def policies() -> str:
     return "\n".join(parts)
 
 
+def log_settings() -> str:
+    """Return the table of what the URL of a SQLite log may say after its question mark."""
+    parameters = inspect.signature(Settings).parameters
+    meanings = documented(Settings, "Attributes")
+    return table(
+        ("setting", "default", "meaning"),
+        (
+            (f"`?{name}=`", plain(parameters[name].default), meaning)
+            for name, meaning in meanings.items()
+            if name != "path"
+        ),
+    )
+
+
 def record_table() -> str:
     """Return the table of the records, each with the fields that its base has not."""
     rows: list[tuple[str, str, str]] = []
@@ -77,6 +92,7 @@ def error_tree() -> str:
 PARTS = {
     "bus arguments": bus_arguments,
     "error tree": error_tree,
+    "log settings": log_settings,
     "policies": policies,
     "publish options": publish_options,
     "records": record_table,
@@ -115,6 +131,11 @@ def default_of(parameter: inspect.Parameter) -> str:
     if isinstance(default, Backoff):
         return "`Backoff()`"
     return f"`{default!r}`"
+
+
+def plain(value: object) -> str:
+    """Return a number with its thousands apart, or a word."""
+    return f"{value:,.12g}" if isinstance(value, float | int) else str(value)
 
 
 def paragraph(cls: type) -> str:

@@ -12,6 +12,18 @@
     ├── DuplicateName (ValueError)       two classes, or two repliers, with one name
     ├── Unsupported (ValueError)         this bus, on this engine, cannot do that
     │   └── UnknownTransport             no transport for this URL
+    ├── PublishFailed (RuntimeError)     the engine did not store the event
+    │   ├── TooLarge                     the event is larger than the limit
+    │   ├── LogBusy                      another process holds the log for too long
+    │   └── PublishUnknown               whether it was stored is not known
+    ├── BadLog (RuntimeError)            a log file that cannot be used: foreign, corrupt, newer
+    ├── Fenced (RuntimeError)            another process has taken over
+    ├── ProcessDied (RuntimeError)       a handler took its process down, again and again
+    ├── Undecodable (ValueError)         what came does not decode; it is a dead letter
+    ├── ReplayFailed (RuntimeError)      the handler of a replay failed; says where to resume
+    ├── TransactionOver (RuntimeError)   a lent transaction, used after its end
+    ├── NoSubscription (LookupError)     the log has no subscription of this name
+    ├── Refused (RuntimeError)           would lose or repeat events, and was not forced
     ├── Overloaded (RuntimeError)        too many unfinished deliveries
     ├── EventStorm (RuntimeError)        a story grew too deep or too long
     ├── WouldDeadlock (RuntimeError)     waiting here would stop the loop that has to do the work
@@ -93,6 +105,87 @@ class Unsupported(HeadwaterError, ValueError):
 
 class UnknownTransport(Unsupported):
     """There is no transport for the scheme of this URL."""
+
+
+class PublishFailed(HeadwaterError, RuntimeError):
+    """The engine did not store the event: nobody will get it.
+
+    Attributes:
+        event_id: the id of the event that was refused.
+    """
+
+    def __init__(self, text: str, event_id: str = "") -> None:
+        self.event_id = event_id
+        super().__init__(text)
+
+
+class TooLarge(PublishFailed):
+    """The event, encoded, is larger than the engine takes; it was refused before it was sent."""
+
+
+class LogBusy(PublishFailed):
+    """Another process held the log's write lock for longer than the timeout."""
+
+
+class PublishUnknown(PublishFailed):
+    """The engine failed in the midst of storing: the event may be there or not.
+
+    Publish it again with ``id=error.event_id``: it is stored once.
+    """
+
+
+class BadLog(HeadwaterError, RuntimeError):
+    """The log cannot be used: no log of ours, corrupt, of a newer version, or not writable."""
+
+
+class Fenced(HeadwaterError, RuntimeError):
+    """Another process has taken over what this one was handling; its result does not count."""
+
+
+class ProcessDied(HeadwaterError, RuntimeError):
+    """The process ended while this event was handled, as often as it may be attempted.
+
+    Attributes:
+        attempts: how often.
+    """
+
+    def __init__(self, handler: str, attempts: int) -> None:
+        self.attempts = attempts
+        super().__init__(f"{handler}: the process ended {attempts} times while it ran")
+
+
+class Undecodable(HeadwaterError, ValueError):
+    """An event came that this program cannot decode; it is kept as a dead letter."""
+
+
+class ReplayFailed(HeadwaterError, RuntimeError):
+    """The handler of a replay failed; its error is the ``__cause__``.
+
+    Attributes:
+        position: the event it failed on: pass it as ``start`` to go on there.
+        handled: how many events were handled before.
+    """
+
+    def __init__(self, text: str, position: int, handled: int) -> None:
+        self.position = position
+        self.handled = handled
+        super().__init__(text)
+
+
+class TransactionOver(HeadwaterError, RuntimeError):
+    """A transaction that the bus had lent was used after it was given back."""
+
+
+class NoSubscription(HeadwaterError, LookupError):
+    """The log has no subscription of this name."""
+
+
+class Refused(HeadwaterError, RuntimeError):
+    """It would lose events, or handle them again, or disturb who consumes; force does it still."""
+
+
+class UnconfirmedPublish(UserWarning):
+    """A receipt was dropped before the engine had confirmed its event; await it, or detach it."""
 
 
 class Overloaded(HeadwaterError, RuntimeError):

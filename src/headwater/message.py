@@ -37,6 +37,9 @@ Cause = Frame | Handling
 current_cause: ContextVar[Cause | None] = ContextVar("headwater_cause", default=None)
 """The handler call in which this code runs."""
 
+replaying: ContextVar[bool] = ContextVar("headwater_replaying", default=False)
+"""Whether the code that runs here replays the past, and may not publish."""
+
 _lazy_lock = runtime.Lock()
 
 
@@ -80,6 +83,8 @@ class Message:
     id: str
     time: float
     story: Story
+    stories: Callable[[str], Story] | None = None
+    """Where the story of a message that came out of a log is found, by correlation id."""
 
     def __init__(
         self,
@@ -141,7 +146,9 @@ class Message:
 
 
 def _story(message: Message) -> Story:
-    return message_of(message.cause).story if message.cause is not None else Story()
+    if message.cause is not None:
+        return message_of(message.cause).story
+    return Story() if message.stories is None else message.stories(message.correlation_id)
 
 
 def _correlation_id(message: Message) -> str:

@@ -5,6 +5,8 @@ a test can put another `Runtime` in its place and move time by hand
 (`headwater.testing.VirtualRuntime`). The real one owns, made when first needed, one daemon
 thread with an event loop (timers, and the async handlers of publishers that have no loop) and a
 pool of worker threads (sync handlers that must not run in the publisher's thread).
+
+It is longer than other files because nothing else may do what it does.
 """
 
 import asyncio
@@ -20,6 +22,7 @@ from collections.abc import Callable, Generator
 from concurrent.futures import Executor as Executor
 from concurrent.futures import Future as Future
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Protocol
 
 log = logging.getLogger("headwater.runtime")
@@ -49,6 +52,61 @@ class Latch:
     def wait(self, seconds: float | None = None) -> bool:
         """Wait until set; false when `seconds` have passed before."""
         return self._event.wait(seconds)
+
+
+class Bell:
+    """What one thread sleeps on until another one rings; a ring before the wait is not lost."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+
+    def ring(self) -> None:
+        """Wake who waits, or who will."""
+        if not self._event.is_set():
+            self._event.set()
+
+    def wait(self, seconds: float | None = None) -> None:
+        """Sleep until it rings, or for so long."""
+        self._event.wait(seconds)
+        self._event.clear()
+
+
+class Rarely:
+    """Lets through at most one call in so many seconds."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._next = 0.0
+
+    def __call__(self) -> bool:
+        """Whether enough time has passed since it last was true."""
+        now = time.monotonic()
+        if now < self._next:
+            return False
+        self._next = now + self._seconds
+        return True
+
+
+class Worker:
+    """One daemon thread that runs one function to its end."""
+
+    def __init__(self, name: str, run: Callable[[], None]) -> None:
+        # In a context of its own: the one it is made in may hold an event.
+        self._thread = threading.Thread(
+            target=contextvars.Context().run, args=(run,), name=name, daemon=True
+        )
+        self._thread.start()
+
+    def join(self, seconds: float) -> bool:
+        """Wait until it has ended; false if it has not within so long."""
+        if threading.current_thread() is not self._thread:
+            self._thread.join(seconds)
+        return not self._thread.is_alive()
+
+    @property
+    def here(self) -> bool:
+        """Whether this is that thread."""
+        return threading.current_thread() is self._thread
 
 
 class Workers:
@@ -166,9 +224,9 @@ class Workers:
 class LoopThread:
     """An event loop on a daemon thread of its own."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = "headwater-loop") -> None:
         self.loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._run, name="headwater-loop", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
@@ -203,6 +261,7 @@ class Runtime:
 
     def __init__(self, max_workers: int | None = None) -> None:
         self._loop_thread: LoopThread | None = None
+        self._io_thread: LoopThread | None = None
         self._lock = Lock()
         self.workers = Workers(max_workers or min(32, (os.cpu_count() or 1) + 4))
 
@@ -212,6 +271,17 @@ class Runtime:
 
     monotonic: Callable[[], float] = staticmethod(time.monotonic)
     """Seconds since some moment, never going back; the time of loops too."""
+
+    _epoch: float | None = None
+
+    def calendar(self) -> float:
+        """The wall clock as it stood when this was first asked, moved on by the steady one.
+
+        What is due is measured by it: somebody who sets the wall clock moves nothing.
+        """
+        if self._epoch is None:
+            self._epoch = self.now() - self.monotonic()
+        return self._epoch + self.monotonic()
 
     def draw(self) -> float:
         """A random number in [0, 1)."""
@@ -243,6 +313,21 @@ class Runtime:
                 self._loop_thread = contextvars.Context().run(LoopThread)
             return self._loop_thread.loop
 
+    @property
+    def io(self) -> asyncio.AbstractEventLoop:
+        """The loop that talks to the engine, in a thread where no handler ever runs."""
+        with self._lock:
+            if self._io_thread is None:
+                self._io_thread = contextvars.Context().run(LoopThread, "headwater-io")
+            return self._io_thread.loop
+
+    def close_io(self) -> None:
+        """End that thread; it is made again when needed again."""
+        with self._lock:
+            thread, self._io_thread = self._io_thread, None
+        if thread is not None:
+            thread.close(wait=True)
+
     def close(self, *, wait: bool = True) -> None:
         """End the threads; they are made again when needed again.
 
@@ -258,6 +343,7 @@ class Runtime:
     def after_fork(self) -> None:
         """In the child of a fork: the threads did not come along, what they held is nobody's."""
         self._loop_thread = None
+        self._io_thread = None
         self._lock = Lock()
         self.workers = Workers(self.workers.limit)
 
@@ -302,18 +388,61 @@ class _IdClock:
 
 def new_id() -> str:
     """A UUIDv7 (RFC 9562, method 3: the 12 bits after the version hold the time below 1 ms)."""
-    milliseconds, rest = divmod(time.time_ns(), 1_000_000)
-    stamp = max((milliseconds << 12) | (rest * 4096 // 1_000_000), _IdClock.last + 1)
+    stamp = time.time_ns() * 4096 // 1_000_000
+    if stamp <= _IdClock.last:
+        stamp = _IdClock.last + 1
     _IdClock.last = stamp
-    high = ((stamp >> 12) << 16) | 0x7000 | (stamp & 0xFFF)
-    low = (0b10 << 62) | random.getrandbits(62)
-    digits = f"{(high << 64) | low:032x}"
-    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+    chance = random.getrandbits(62)
+    return "%08x-%04x-7%03x-%04x-%012x" % (  # noqa: UP031  # A third faster than an f-string.
+        stamp >> 28,
+        (stamp >> 12) & 0xFFFF,
+        stamp & 0xFFF,
+        0x8000 | (chance >> 48),
+        chance & 0xFFFF_FFFF_FFFF,
+    )
 
 
 running_loop: Callable[[], asyncio.AbstractEventLoop | None] = asyncio._get_running_loop
 """The loop that runs in this thread, or None. Documented by asyncio for callers that must not
 fail; an order of magnitude cheaper than catching the error of get_running_loop()."""
+
+
+def call_after(
+    loop: asyncio.AbstractEventLoop, seconds: float, callback: Callable[[], None]
+) -> Timer:
+    """Call `callback` on the loop that runs here after real seconds, also where time is virtual.
+
+    For what only gathers work to do it together, and means nothing to anybody's story.
+    """
+    return loop.call_later(seconds, callback)
+
+
+def pause(seconds: float) -> None:
+    """Let this thread sleep; only for waits that nobody can be woken from, such as a file lock."""
+    time.sleep(seconds)
+
+
+async def next_turn() -> None:
+    """Let everything else that waits on this loop have its turn."""
+    await asyncio.sleep(0)
+
+
+def steady() -> float:
+    """Seconds since this machine was started: the same clock in all of its processes."""
+    return time.monotonic()
+
+
+def boot_id() -> str:
+    """What tells this run of the machine from the one before."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:  # No Linux: the moment it was started, within some minutes.
+        return f"since-{round((time.time() - time.monotonic()) / 1000)}"
+
+
+def new_token() -> int:
+    """A random number of 48 bits."""
+    return random.getrandbits(48)
 
 
 def within(seconds: float | None) -> asyncio.Timeout:

@@ -94,6 +94,10 @@ class BreakerState:
         self._enter("half_open")
         return True
 
+    def opens_again(self, now: float) -> float:
+        """Seconds until the next call may pass, as far as that is known; 0 if one may now."""
+        return 0.0 if self._state == "closed" else max(0.0, self._probe_at - now)
+
     def succeeded(self, period: int | None = None) -> bool:
         """Report a call that succeeded.
 
