@@ -11,11 +11,10 @@ import atexit
 import contextlib
 import functools
 import weakref
-from collections.abc import Awaitable, Callable, Coroutine, Generator
-from typing import Any, Literal, NoReturn, Self, TypeVar, Unpack, get_origin, overload
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack, get_origin, overload
 
 from headwater import message as messages
-from headwater.context import Context
 from headwater.deliver import inline_call
 from headwater.dispatch import Direct
 from headwater.drain import Drain
@@ -23,11 +22,11 @@ from headwater.errors import (
     BusClosed,
     InvalidHandler,
     InvalidOption,
-    UnknownTransport,
     Unsupported,
     UsedAfterFork,
     WouldDeadlock,
 )
+from headwater.forward import Forward, durable_name
 from headwater.handlers import Declaring, Decorator, Handlers
 from headwater.lifecycle import Lifecycle
 from headwater.message import Frame, Message, current_cause
@@ -46,18 +45,36 @@ from headwater.registry import Hit, Registry
 from headwater.request import Asking, Repliers, answer, name_of_request, too_late
 from headwater.runtime import Runtime, at_fork, new_id, running_loop, within
 from headwater.sending import PublishOptions
-from headwater.stream import Overflow, Stream, next_event
+from headwater.stream import Overflow, Stream, next_event, next_of
 from headwater.subscription import Subscription, describe
 from headwater.topology import Topology
 from headwater.unfinished import Unfinished
+
+if TYPE_CHECKING:  # What only a bus with a URL needs is imported when there is one.
+    from headwater import transports
+    from headwater.capabilities import Capabilities
+    from headwater.deadletters import DeadLetters
+    from headwater.durable import Durable
+    from headwater.transactions import TransactionBlock
 
 E = TypeVar("E")
 R = TypeVar("R")
 F = TypeVar("F", bound=Callable[..., Any])
 G = TypeVar("G", bound=Callable[..., Any])
 
+GUARANTEES = """\
+A direct bus, in this process, keeping nothing:
+- order: handlers start by priority, then in order of registration; events with a key reach
+  each async or thread handler one at a time, in the order they were published
+- isolation: a failing handler stops neither the others nor the publisher
+- retries: in this process; what is waiting when the process ends is lost
+- a crash of the process loses what was not handled yet
+- storms: a chain of causes is stopped at max_depth, a story at max_story
+"""
 DRAIN_TIMEOUT = 25.0
 MAX_PENDING = 10_000
+WAIT_BUFFER = 256
+"""Events of a log that `Bus.wait_for` looks at together."""
 
 _set_cause = current_cause.set
 _reset_cause = current_cause.reset
@@ -69,21 +86,25 @@ _buses: "weakref.WeakSet[Bus]" = weakref.WeakSet()
 class Bus(Declaring[Subscription]):
     """Publish and subscribe.
 
-    Without a URL the bus is direct: handlers are called in this process. It opens at its first
-    event, or when it is started or entered.
+    Without a URL the bus is direct: handlers are called in this process. With one, events go
+    through an engine that keeps them. It opens at its first event, or when it is started or
+    entered; on an engine, publishing alone handles nothing: handlers run from `start` on.
 
     Args:
-        url: where events are kept; None: nowhere, a direct bus. Transports are not part of this
-            version.
-        name: the application's name; durable names begin with it.
+        url: where events are kept: ``sqlite:///shop.db``, ``memory://``; None: nowhere, a direct
+            bus.
+        name: the application's name, which the durable names of its subscriptions begin with;
+            an engine needs one.
         on_error: what to do with a handler's error beside isolating it: ``log``; ``raise`` an
             ExceptionGroup to whoever waits; or a function of ``(error, context)`` that returns
             ``log``, ``raise`` or ``ignore``.
-        max_pending: unfinished deliveries the bus may have.
+        max_pending: unfinished deliveries, and unconfirmed events, the bus may have.
         max_depth: how long a chain of causes may be.
         max_story: how many events one story may have in this process.
         max_workers: worker threads; None: ``min(32, cores + 4)``.
         drain_timeout: seconds that unfinished work is given when the bus stops.
+        outbox: a factory of connections to a database of yours whose ``headwater_outbox`` the bus
+            relays while it runs: what ``publish(event, transaction=...)`` has put there.
         runtime: time, timers and threads; None: the real ones. Tests pass
             `headwater.testing.VirtualRuntime`.
 
@@ -103,10 +124,10 @@ class Bus(Declaring[Subscription]):
         max_story: int = MAX_STORY,
         max_workers: int | None = None,
         drain_timeout: Duration = DRAIN_TIMEOUT,
+        outbox: Callable[[], Any] | None = None,
         runtime: Runtime | None = None,
     ) -> None:
-        if url is not None:
-            _refuse_url(url)
+        engine = None if url is None else _find_engine(url)
         _check_bus_options(
             name,
             runtime,
@@ -115,6 +136,12 @@ class Bus(Declaring[Subscription]):
             max_story=max_story,
             max_workers=1 if max_workers is None else max_workers,
         )
+        if url is not None and name is None:
+            raise InvalidOption(
+                "Bus: name: expected one, since the places of its subscriptions are kept under it:"
+                " Bus(url, name='shop')"
+            )
+        _check_outbox(outbox, url)
         self.name = name
         self._id = name or f"bus-{new_id()}"
         self._state: Literal["new", "open", "closed", "forked"] = "new"
@@ -123,17 +150,17 @@ class Bus(Declaring[Subscription]):
         self._observers = Observers()
         self._unfinished: Unfinished[Any] = Unfinished(max_pending)
         self._outcomes = Outcomes(self, self._runtime, self._observers, on_error)
-        self._life = Lifecycle(
-            self, self._runtime, self._observers, self._outcomes, self._unfinished
-        )
-        self._direct = Direct(
-            self, self._runtime, self._observers, self._outcomes, self._unfinished, self._life
-        )
+        life = Lifecycle if engine is None else engine.life
+        rooms = self, self._runtime, self._observers, self._outcomes, self._unfinished
+        self._life = life(*rooms)
+        # On an engine, requests are still answered in process, and their deliveries live as such.
+        self._direct = Direct(*rooms, self._life if engine is None else Lifecycle(*rooms))
         self._registry = Registry(self._prepare)
         self._registry.on_change = self._subscription_changed
         self._repliers = Repliers(self._prepare)
         self._cells: Cells[Middleware] = Cells()
-        self._publishing = Publishing(
+        publishing = Publishing if engine is None else engine.publishing
+        self._publishing = publishing(
             self,
             self._runtime,
             self._registry,
@@ -145,6 +172,12 @@ class Bus(Declaring[Subscription]):
         )
         self._streams: weakref.WeakSet[Stream[Any]] = weakref.WeakSet()
         self._drain = Drain(self._runtime, self._life, self._unfinished)
+        self._durable: Durable | None = None
+        if engine is not None and name is not None:
+            self._durable = engine.durable(
+                self, name, self._runtime, self._registry, self._life, self._publishing,
+                self._unfinished, outbox,
+            )  # fmt: skip
         self._stops: list[Callable[[], object]] = []
         weakref.finalize(self, self._runtime.close).atexit = False
         _buses.add(self)
@@ -157,13 +190,15 @@ class Bus(Declaring[Subscription]):
         """Publish an event to everybody who subscribed to it.
 
         In sync code it is done when this returns. Where a loop runs, it returns at once and the
-        receipt may be awaited.
+        receipt may be awaited. On an engine, done means that the event is stored; inside a
+        handler it is stored when the handler has succeeded.
 
         Args:
             event: an instance of an event class; or a dotted name.
             data: with a name, the event's data: any value, or the fields of the class that is
                 registered under that name.
-            options: see `PublishOptions`: key, headers, id, delay, at, new_story.
+            options: see `PublishOptions`: key, headers, id, delay, at, new_story, immediate,
+                transaction.
 
         Returns:
             The `Receipt`; with inline handlers only, a shared one that is done already.
@@ -174,6 +209,9 @@ class Bus(Declaring[Subscription]):
             EventStorm: its story grew past ``max_depth`` or ``max_story``.
             Overloaded: there are ``max_pending`` unfinished deliveries.
             ExceptionGroup: handlers failed, and the bus was made with ``on_error="raise"``.
+            PublishFailed, PublishUnknown: the engine did not store it, or may not have; from
+                whoever waits.
+            TooLarge: it is larger than the engine takes.
             BusClosed, UsedAfterFork: the bus cannot be used any more.
         """
         if data is None and not options:
@@ -207,6 +245,9 @@ class Bus(Declaring[Subscription]):
         return self._publishing.publish(event, data, options)
 
     def _prepare(self, subscription: Subscription) -> Callable[[Any], Any]:
+        durable: Durable | None = getattr(self, "_durable", None)
+        if durable is not None and subscription.durable and not subscription.prepared:
+            durable.prepare(subscription)
         middleware = self._life.colours.middleware
         if any(around.is_async for around in middleware):
             _refuse_async_middleware(subscription)
@@ -223,7 +264,11 @@ class Bus(Declaring[Subscription]):
         self, what: tuple[object, ...], handler: Callable[..., Any], options: SubscribeOptions[Any]
     ) -> Subscription:
         self._reap()
-        return self._registry.subscribe(what, handler, _checked(options, handler))
+        checked = _checked(options, handler, durable=self._durable is not None)
+        subscription = self._registry.subscribe(what, handler, checked)
+        if self._durable is not None:
+            self._durable.added(subscription)
+        return subscription
 
     def include(self, handlers: Handlers) -> tuple[Subscription, ...]:
         """Subscribe handlers that were declared without a bus; all of them or, on error, none."""
@@ -239,7 +284,9 @@ class Bus(Declaring[Subscription]):
         return tuple(done)
 
     def _subscription_changed(self, subscription: Subscription) -> None:
-        if not subscription.holds:
+        if self._durable is not None:
+            self._durable.changed(subscription)
+        elif not subscription.holds:
             self._direct.resume(subscription)
         if subscription.dead and self._observers.all:
             self._observers.emit(
@@ -338,7 +385,7 @@ class Bus(Declaring[Subscription]):
                 with contextlib.suppress(ExceptionGroup):  # Its error is on the receipt.
                     await delivery.receipt
         except TimeoutError as error:
-            self._life.abandon(delivery)
+            self._direct.life.abandon(delivery)
             raise too_late(message.name, limit) from error
         return answer(delivery.receipt.errors, delivery.result, returns)
 
@@ -353,17 +400,36 @@ class Bus(Declaring[Subscription]):
     ) -> Stream[Any]:
         """Events from now on, as an async iterator.
 
+        On a direct bus it gives what is published here; on an engine, what any process stores
+        from the call on, whether or not this bus consumes. Nothing of it is durable: it ends
+        with the bus.
+
         Args:
             what: a class, or a name or pattern.
             buffer: events it may hold that nobody has read yet.
             overflow: ``close`` ends it with `StreamOverflow`; ``drop_oldest`` forgets the
-                oldest one.
+                oldest one; ``block``, on an engine, leaves in the log what there is no room for.
+
+        Raises:
+            InvalidOption: a buffer below 1, or an unknown overflow.
+            Unsupported: ``block`` on a direct bus, where it would hold up publishers.
         """
+        if self._durable is not None:
+            return self._log_stream(self._durable, what, buffer, overflow)
 
         def subscribe(handler: Callable[[Any], None]) -> Subscription:
             return self._subscribe((what,), handler, {"name": "stream", "weak": True})
 
-        stream: Stream[Any] = Stream(subscribe, buffer, overflow)
+        stream: Stream[Any] = Stream.of_publishes(subscribe, buffer, overflow)
+        self._streams.add(stream)
+        return stream
+
+    def _log_stream(
+        self, durable: "Durable", what: type[Any] | str, buffer: int, overflow: Overflow
+    ) -> Stream[Any]:
+        self._open()
+        follow = functools.partial(durable.follow, what)
+        stream: Stream[Any] = Stream.of_log(follow, buffer, overflow)
         self._streams.add(stream)
         return stream
 
@@ -399,13 +465,17 @@ class Bus(Declaring[Subscription]):
 
         Raises:
             TimeoutError: none came in time; the subscription is gone then.
+            BusClosed: on an engine, the bus was stopped before it came.
         """
+        limit = None if timeout is None else seconds(timeout, "wait_for: timeout")
+        if self._durable is not None:
+            stream = self._log_stream(self._durable, what, WAIT_BUFFER, "block")
+            return next_of(stream, where, limit)
 
         def subscribe(handler: Callable[[Any], None]) -> Subscription:
             options: SubscribeOptions[Any] = {"name": "wait_for", "once": True, "where": where}
             return self._subscribe((what,), handler, options)
 
-        limit = None if timeout is None else seconds(timeout, "wait_for: timeout")
         return next_event(subscribe, limit)
 
     # Around and beside.
@@ -460,6 +530,7 @@ class Bus(Declaring[Subscription]):
         colours.middleware = self._cells.placed(
             tuple(colours.middleware), middleware, middleware.name, middleware.where, "handle"
         )
+        self._direct.life.colours.middleware = colours.middleware
         self._registry.prepare_again()
 
     def observe(self, observer: Callable[[Record], R]) -> Callable[[Record], R]:
@@ -501,21 +572,20 @@ class Bus(Declaring[Subscription]):
     def forward(self, what: type[Any] | str, to: "Bus") -> Subscription:
         """Publish matching events on another bus too, with the same id and story.
 
-        The header ``path`` names the buses an event has been on, and stops cycles.
+        The header ``path`` names the buses an event has been on, and stops cycles. On an engine
+        it is a subscription with a durable name, which an event leaves when the other bus has
+        it: it arrives there at least once, and is stored once where ids are deduplicated.
+
+        Raises:
+            InvalidOption: `to` is no other bus; or it has no name, and this bus is on an engine.
         """
         _check_bus(to, self)
+        durable = self._durable is not None
+        name = durable_name(what, to.name) if durable else f"forward to {to._id}"
+        relay = Forward(self._id, to._id, to._relay, durable=durable)
+        return self._subscribe((what,), relay, {"name": name})
 
-        def relay(event: object, context: Context) -> Receipt | None:
-            path = [step for step in context.headers.get("path", "").split(",") if step]
-            if to._id in path or to is self:
-                return None
-            headers = {**context.headers, "path": ",".join([*path, self._id])}
-            receipt = to._relay(context.message, headers)
-            return None if receipt.done else receipt
-
-        return self._subscribe((what,), relay, {"name": f"forward to {to._id}"})
-
-    def _relay(self, message: Message, headers: dict[str, str]) -> Receipt:
+    def _relay(self, message: Message, headers: Mapping[str, str]) -> Receipt:
         self._open()
         return self._publishing.relay(message, headers)
 
@@ -530,51 +600,100 @@ class Bus(Declaring[Subscription]):
             How many handlers were run.
         """
         limit = None if budget is None else seconds(budget, "pump: budget")
-        return self._life.colours.pump(limit)
+        return self._direct.life.colours.pump(limit)
 
     def topology(self) -> Topology:
         """Who reacts to what; prints as text, shows as a picture in notebooks."""
         self._reap()
         return Topology(self._registry)
 
+    @property
+    def capabilities(self) -> "Capabilities | None":
+        """What its engine can do, as values; None for a direct bus."""
+        return None if self._durable is None else self._durable.transport.capabilities
+
     def guarantees(self) -> str:
         """What this bus promises, in plain words."""
-        return _GUARANTEES
+        return GUARANTEES if self._durable is None else self._durable.guarantees()
 
-    # What needs a transport.
+    # What needs an engine.
 
-    def replay(self, *args: object, **options: object) -> NoReturn:
-        """Past events again; needs a transport that keeps them.
+    def replay(
+        self,
+        what: type[Any] | str,
+        *,
+        start: object = "beginning",
+        end: object = None,
+        into: Callable[..., Any],
+        progress: Callable[[int, int], None] | None = None,
+        may_publish: bool = False,
+    ) -> Coroutine[Any, Any, int]:
+        """Past events again, into one handler, in this loop; no subscription takes part.
+
+        In the handler ``context.replaying`` is true, and publishing is an error unless it is
+        allowed.
+
+        Args:
+            what: a class, or a name or pattern.
+            start: ``beginning``; a position, after which it starts; or a datetime.
+            end: a position, or a datetime; None: what is there now.
+            into: the handler, sync or async.
+            progress: called now and then with the position and the number of events so far.
+            may_publish: whether the handler may publish.
+
+        Returns:
+            A coroutine that gives the number of events.
 
         Raises:
-            Unsupported: always, on a direct bus.
+            ReplayFailed: the handler failed; says where to go on.
+            Unsupported: on a direct bus, and on engines that keep no past events.
         """
-        _refuse_direct("replay()", "keeps events")
+        durable = self._needs_engine("replay()", "keeps events")
+        self._open()
+        return durable.replay(what, start, end, into, progress, may_publish=may_publish)
 
     @property
-    def dead_letters(self) -> NoReturn:
-        """Events that were given up; needs a transport that keeps them.
+    def dead_letters(self) -> "DeadLetters":
+        """Events that handlers have given up; needs an engine that keeps them.
 
         Raises:
-            Unsupported: always, on a direct bus.
+            Unsupported: on a direct bus.
         """
-        _refuse_direct("dead_letters", "keeps what was given up; observe Failed records")
+        what = "keeps what was given up; observe Failed records"
+        return self._needs_engine("dead_letters", what).dead_letters
 
-    def transaction(self) -> NoReturn:
-        """A transaction of the log; needs a transport that has one.
+    def transaction(self) -> "TransactionBlock":
+        """A transaction of the log, for ``with`` or ``async with``; needs an engine that has one.
+
+        What the block does through it, and publishes with ``transaction=``, is stored together
+        at its end, or not at all. It holds the log's write lock meanwhile.
 
         Raises:
-            Unsupported: always, on a direct bus.
+            Unsupported: on a direct bus, and on engines that are no database.
         """
-        _refuse_direct("transaction()", "stores events in a database")
+        durable = self._needs_engine("transaction()", "stores events in a database")
+        self._open()
+        return durable.transaction()
+
+    def _needs_engine(self, what: str, does: str) -> "Durable":
+        if self._state == "forked":
+            self._open()  # Which says so.
+        if self._durable is None:
+            raise Unsupported(f"{what} needs a transport that {does}; a direct Bus() has none")
+        return self._durable
 
     # Run.
 
     def start(self) -> None:
-        """Open the bus, also after it was closed."""
+        """Open the bus, also after it was closed; on an engine, handle events from now on.
+
+        Async handlers run on the loop that runs here, if there is one.
+        """
         if self._state == "closed":
             self._state = "new"
         self._open()
+        if self._durable is not None:
+            self._durable.call(self._durable.consume(running_loop()))
 
     def stop(self, timeout: Duration | None = None) -> None:
         """End `run`, let what is unfinished finish, and end the bus's threads.
@@ -595,6 +714,8 @@ class Bus(Declaring[Subscription]):
         asked = self._ask_run_to_end()
         if delivery_of(_get_cause()) is not None:
             return
+        if asked and self._durable is not None:
+            return
         if running_loop() is not None and len(self._unfinished):
             if asked:
                 return
@@ -602,7 +723,10 @@ class Bus(Declaring[Subscription]):
                 "stop() would stop the loop that runs in this thread; use 'await bus.aclose()',"
                 " or 'async with bus:'"
             )
-        self._drain.block(limit)
+        if self._durable is None:
+            self._drain.block(limit)
+        else:
+            self._durable.call(self._durable.wind_down(limit))
         self._let_go()
 
     def close(self) -> None:
@@ -615,9 +739,16 @@ class Bus(Declaring[Subscription]):
     async def aclose(self) -> None:
         """`close`, without blocking the loop."""
         self._ask_run_to_end()
-        await self._drain.wait(self._drain_timeout)
+        await self._wait_for_drain()
         self._shut()
         self._let_go(wait=False)
+
+    async def _wait_for_drain(self) -> None:
+        if self._durable is None:
+            await self._drain.wait(self._drain_timeout)
+            return
+        wound_down = self._durable.submit(self._durable.wind_down(self._drain_timeout))
+        await asyncio.shield(asyncio.wrap_future(wound_down))
 
     async def run(self) -> None:
         """Run until `stop` is called, or this task is cancelled; then drain."""
@@ -630,7 +761,7 @@ class Bus(Declaring[Subscription]):
             await stop.wait()
         finally:
             self._stops.remove(ask)
-            await self._drain.wait(self._drain_timeout)
+            await self._wait_for_drain()
             self._let_go(wait=False)
 
     def idle(self, timeout: Duration | None = None) -> Awaitable[None]:
@@ -650,12 +781,30 @@ class Bus(Declaring[Subscription]):
         if delivery_of(_get_cause()) is not None:
             raise WouldDeadlock("idle() in a handler would wait for that very handler")
         self._reap()
+        if self._durable is not None:
+            return self._idle_engine(self._durable, limit)
         self._drain.bury()
         if running_loop() is not None:
             return self._idle(limit)
         self._unfinished.empty().wait(limit)
         self._outcomes.collect()
         return _DONE_NOTHING
+
+    def _idle_engine(self, durable: "Durable", limit: float | None) -> Awaitable[None]:
+        self._open()
+        settled = durable.submit(durable.idle(limit))
+        if running_loop() is not None:
+            return self._idle_settled(asyncio.wrap_future(settled))
+        settled.result()
+        durable.collect()
+        self._outcomes.collect()
+        return _DONE_NOTHING
+
+    async def _idle_settled(self, settled: Awaitable[None]) -> None:
+        await settled
+        if self._durable is not None:
+            self._durable.collect()
+        self._outcomes.collect()
 
     async def _idle(self, limit: float | None) -> None:
         async with within(limit):
@@ -691,13 +840,18 @@ class Bus(Declaring[Subscription]):
                 "the bus was opened before this process was forked, and its threads did not come"
                 " along: make the bus, or publish for the first time, after the fork"
             )
+        if self._durable is not None:
+            self._durable.open()
         self._state = "open"
         self._watch()
 
     def _watch(self) -> None:
         """Let events take the hot path only if nobody has to be shown them on the way."""
         quiet = (
-            self._state == "open" and not self._observers.all and not self._publishing.middleware
+            self._state == "open"
+            and self._durable is None
+            and not self._observers.all
+            and not self._publishing.middleware
         )
         self._registry.watch(watched=not quiet)
 
@@ -720,30 +874,47 @@ class Bus(Declaring[Subscription]):
             self._state = "new"
         self._watch()
         self._life.let_go()
+        self._direct.life.let_go()
+        if self._durable is not None:
+            self._runtime.close_io()
         self._runtime.close(wait=wait)
+        if self._durable is not None:
+            self._durable.collect()
         self._outcomes.collect()
 
     def _timeout(self, timeout: Duration | None) -> float:
         return self._drain_timeout if timeout is None else seconds(timeout, "stop: timeout")
 
     def _finish_at_exit(self) -> None:
-        if self._state == "open" and len(self._unfinished):
+        if self._state == "open" and (len(self._unfinished) or self._durable is not None):
             with contextlib.suppress(Exception):
-                self._drain.block(self._drain_timeout)
+                self.stop()
 
     def _forked(self) -> None:
         """In the child of a fork: what was open can go on only in the parent."""
         self._registry.after_fork()
         self._runtime.after_fork()
+        if self._durable is not None:
+            self._durable.after_fork()
         if self._state == "open":
             self._state = "forked"
+            for stream in tuple(self._streams):
+                stream.abandon()
             self._unfinished.items.clear()  # It is finished there.
 
 
-def _checked(options: SubscribeOptions[Any], handler: Callable[..., Any]) -> Options:
+def _find_engine(url: str) -> "transports.Engine":
+    from headwater import transports  # noqa: PLC0415  # Only a bus with a URL needs it.
+
+    return transports.find(url)
+
+
+def _checked(
+    options: SubscribeOptions[Any], handler: Callable[..., Any], *, durable: bool = False
+) -> Options:
     """The options of a handler; what is wrong with them is said with its name."""
     name = getattr(handler, "__qualname__", None) or type(handler).__qualname__
-    return check_options(options, name)
+    return check_options(options, name, durable=durable)
 
 
 def _check_returns(returns: object) -> None:
@@ -761,6 +932,16 @@ def _check_handlers(handlers: object) -> None:
         raise InvalidOption(f"include: expected Handlers, got {shown(handlers)}")
 
 
+def _check_outbox(outbox: object, url: str | None) -> None:
+    if outbox is not None and not callable(outbox):
+        raise InvalidOption(f"Bus: outbox: expected a factory of connections, got {shown(outbox)}")
+    if outbox is not None and url is None:
+        raise Unsupported(
+            "Bus: outbox= is relayed into a log that keeps events, and a direct Bus() keeps none:"
+            " give it a URL"
+        )
+
+
 def _check_bus_options(name: object, runtime: object, **limits: object) -> None:
     if name is not None and (not isinstance(name, str) or not name.strip() or "," in name):
         raise InvalidOption(f"Bus: name: expected text without commas, got {shown(name)}")
@@ -769,22 +950,6 @@ def _check_bus_options(name: object, runtime: object, **limits: object) -> None:
     for limit, value in limits.items():
         if type(value) is not int or value < 1:
             raise InvalidOption(f"Bus: {limit}: expected an int >= 1, got {shown(value)}")
-
-
-def _refuse_url(url: object) -> NoReturn:
-    if not isinstance(url, str):
-        raise InvalidOption(f"Bus: expected a URL, or nothing for a direct bus, got {url!r}")
-    scheme, separator, _ = url.partition("://")  # The rest may hold a password.
-    if not separator or not scheme.replace("+", "").isalnum():
-        raise InvalidOption("Bus: expected a URL such as 'sqlite:///shop.db', got no scheme://")
-    raise UnknownTransport(
-        f"Bus: there is no transport for {scheme}:// in this version, which delivers in process"
-        f" only: use Bus()"
-    )
-
-
-def _refuse_direct(what: str, does: str) -> NoReturn:
-    raise Unsupported(f"{what} needs a transport that {does}; a direct Bus() has none")
 
 
 def _refuse_async_middleware(subscription: Subscription) -> None:
@@ -805,16 +970,6 @@ class _Done:
 
 
 _DONE_NOTHING: Awaitable[None] = _Done()
-
-_GUARANTEES = """\
-A direct bus, in this process, keeping nothing:
-- order: handlers start by priority, then in order of registration; events with a key reach
-  each async or thread handler one at a time, in the order they were published
-- isolation: a failing handler stops neither the others nor the publisher
-- retries: in this process; what is waiting when the process ends is lost
-- a crash of the process loses what was not handled yet
-- storms: a chain of causes is stopped at max_depth, a story at max_story
-"""
 
 
 def _in_child() -> None:

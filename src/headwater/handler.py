@@ -5,6 +5,7 @@ it wants its arguments, what it is called and where it is written, whether it ca
 weakly. What cannot be called with one event is refused here, with its signature.
 """
 
+import copy
 import functools
 import inspect
 import sys
@@ -61,6 +62,13 @@ class Handler:
         if self.pass_context is None:
             return function(event)
         return self.pass_context(function, event, context)
+
+    def replaced(self, function: Call) -> "Handler":
+        """The same handler, to be called by way of a function of ``(event, context)``."""
+        other = copy.copy(self)
+        other.function = function
+        other.pass_context = _event_then_context
+        return other
 
     def forget(self) -> None:
         """Hold the function no longer: a weak subscription holds it in its own way."""
@@ -177,6 +185,10 @@ def _weak_partial(
         return None if function is None else functools.partial(function, *args, **keywords)
 
     return target
+
+
+def _event_then_context(call: Call, event: object, given: Context | None) -> Any:
+    return call(event, given)
 
 
 def _forgotten(event: object) -> None:

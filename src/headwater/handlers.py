@@ -11,7 +11,7 @@ from typing import Any, Generic, Never, Protocol, TypeVar, Unpack, overload
 from headwater.context import Context
 from headwater.errors import InvalidOption
 from headwater.handler import Handler
-from headwater.options import SubscribeOptions, check_options
+from headwater.options import TRANSPORT_ONLY, SubscribeOptions, check_options
 from headwater.registry import check_what
 
 E_contra = TypeVar("E_contra", contravariant=True)
@@ -185,7 +185,9 @@ class Handlers(Declaring[None]):
         self, what: tuple[object, ...], handler: Callable[..., Any], options: SubscribeOptions[Any]
     ) -> None:
         check_what(what)
-        check_options(options, Handler(handler).name)
+        # Which bus it will be is not known yet: what only a transport can do is for that to refuse.
+        durable = any(options.get(name) is not None for name in TRANSPORT_ONLY)
+        check_options(options, Handler(handler).name, durable=durable)
         self._declared.append((what, handler, options))
 
     def __iter__(self) -> Iterator[Declaration]:

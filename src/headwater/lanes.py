@@ -25,12 +25,15 @@ class Lanes(Generic[T]):
         self._holders: dict[str, T] = {}
         self._behind: dict[str, deque[T]] = {}
         self._ready: deque[T] = deque()  # Hold their key, if any, and wait for credit.
+        self.queued = 0
+        """How many wait behind the holder of their key."""
 
     def enter(self, item: T, key: str | None) -> bool:
         """Queue `item`; true if it may run now."""
         if key is not None:
             if key in self._holders:
                 self._behind.setdefault(key, deque()).append(item)
+                self.queued += 1
                 return False
             self._holders[key] = item
         self._ready.append(item)
@@ -90,9 +93,11 @@ class Lanes(Generic[T]):
             if waiting:
                 self._holders[key] = waiting[0]
                 self._ready.append(waiting.popleft())
+                self.queued -= 1
             else:
                 del self._holders[key]
         elif waiting and item in waiting:
             waiting.remove(item)
+            self.queued -= 1
         if waiting is not None and not waiting:
             self._behind.pop(key, None)

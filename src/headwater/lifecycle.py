@@ -103,6 +103,8 @@ class Lifecycle:
         self.perform(effects)
 
     def _set_tick(self, subscription: Subscription) -> None:
+        if subscription.options.rate is None and subscription.options.resequence is None:
+            return  # Nothing in it waits for time.
         intake, lock = subscription.intake, subscription.lock
         assert intake is not None
         assert lock is not None

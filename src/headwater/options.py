@@ -62,9 +62,11 @@ OPTIONS: dict[str, OptionDoc] = {
         "where a sync handler runs; None: inline if it has no retry, rate, timeout, resequence"
         " or concurrency, else in a worker thread",
         "yes",
-        "no inline, no pump",
+        "a worker thread, an Executor",
     ),
-    "concurrency": OptionDoc("int >= 1", "None", "events handled at once", "yes", "yes"),
+    "concurrency": OptionDoc(
+        "int >= 1", "None; 32", "events handled at once, by one process", "no bound", "32"
+    ),
     "timeout": OptionDoc("seconds, timedelta", "None", "per attempt", "yes", "yes"),
     "retry": OptionDoc("Retry", "None", "tries again what failed", "in process", "yes"),
     "breaker": OptionDoc("Breaker", "None", "skips a handler that keeps failing", "yes", "yes"),
@@ -79,7 +81,14 @@ OPTIONS: dict[str, OptionDoc] = {
     "transaction": OptionDoc("True, factory", "None", "exactly-once effects", "refused", "yes"),
 }
 
-_TRANSPORT_ONLY = ("start", "when_dead", "transaction")
+TRANSPORT_ONLY = ("start", "when_dead", "transaction")
+_DIRECT_ONLY = {
+    "once": "ends a subscription in one process, and other processes share it",
+    "weak": "ends a subscription with an object of one process, and its place is kept for all",
+    "priority": "orders handlers within one publish, and on a transport each goes at its own pace",
+}
+CONCURRENCY = 32
+"""Events that one process handles at once for one subscription on a transport."""
 _NEEDS_ROOM = ("retry", "rate", "timeout", "resequence", "concurrency")
 _POLICIES: dict[str, type] = {
     "retry": Retry,
@@ -104,30 +113,36 @@ class Options(NamedTuple):
     breaker: Breaker | None = None
     rate: Rate | None = None
     resequence: Resequence | None = None
+    start: Literal["new", "beginning"] | int = "new"
+    when_dead: Literal["continue", "park"] = "continue"
+    transaction: Any = None
+    durable: bool = False
 
 
 DEFAULTS = Options()
+DURABLE_DEFAULTS = Options(concurrency=CONCURRENCY, durable=True)
 
 
-def check_options(given: Mapping[str, Any], handler: str) -> Options:
-    """The options of a subscription on a direct bus.
+def check_options(given: Mapping[str, Any], handler: str, *, durable: bool = False) -> Options:
+    """The options of a subscription.
 
     Args:
         given: options by name, as the user wrote them.
         handler: the handler's name, for the text of errors.
+        durable: whether the bus has a transport.
 
     Raises:
         InvalidOption: an unknown option, a value of the wrong kind, or two that contradict.
         InvalidPolicy: a timeout that is no duration.
-        Unsupported: an option that needs a transport.
+        Unsupported: an option that needs a transport, or makes no sense on one.
     """
     if not given:
-        return DEFAULTS
+        return DURABLE_DEFAULTS if durable else DEFAULTS
     for name in given:
         if name not in OPTIONS:
             hint = did_you_mean(name, list(OPTIONS))
             raise InvalidOption(f"{handler}: unknown option {name!r}{hint}")
-        if name in _TRANSPORT_ONLY:
+        if name in TRANSPORT_ONLY and not durable and given[name] is not None:
             raise Unsupported(
                 f"{handler}: {name}= needs a transport that keeps events, and a direct Bus() keeps"
                 f" none; leave it out, or give the bus a URL"
@@ -136,7 +151,10 @@ def check_options(given: Mapping[str, Any], handler: str) -> Options:
     _check_values(values, handler)
     if "timeout" in values:
         values["timeout"] = seconds(values["timeout"], f"{handler}: timeout", positive=True)
-    options = Options(**values)
+    if durable:
+        _check_durable(values, handler)
+        values.setdefault("concurrency", CONCURRENCY)
+    options = Options(**values, durable=durable)
     _check_together(options, handler)
     return options
 
@@ -161,6 +179,33 @@ def _check_values(values: dict[str, Any], handler: str) -> None:
     executor = values.get("executor", "inline")
     if not isinstance(executor, Executor) and executor not in ("inline", "thread", "pump"):
         _refuse(handler, "executor", "'inline', 'thread', 'pump' or an Executor", executor)
+
+
+def _check_durable(values: dict[str, Any], handler: str) -> None:
+    """What a transport adds, and what it refuses.
+
+    Raises:
+        Unsupported: an option that makes sense in one process only.
+        InvalidOption: a value of the wrong kind.
+    """
+    for name, why in _DIRECT_ONLY.items():
+        if values.get(name):
+            raise Unsupported(f"{handler}: {name}= {why}; leave it out, or use a direct Bus()")
+    if values.get("executor") in ("inline", "pump"):
+        raise Unsupported(
+            f"{handler}: executor={values['executor']!r} runs handlers in their publisher's"
+            f" program; on a transport they run in workers: leave it out"
+        )
+    start = values.get("start", "new")
+    if start not in ("new", "beginning") and (type(start) is not int or start < 0):
+        _refuse(handler, "start", "'new', 'beginning' or a position", start)
+    if values.get("when_dead", "continue") not in ("continue", "park"):
+        _refuse(handler, "when_dead", "'continue' or 'park'", values["when_dead"])
+    transaction = values.get("transaction", True)
+    if transaction is False:
+        values.pop("transaction")
+    elif transaction is not True and not callable(transaction):
+        _refuse(handler, "transaction", "True, or a factory of context managers", transaction)
 
 
 def _check_name(name: object, handler: str) -> None:

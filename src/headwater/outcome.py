@@ -27,6 +27,7 @@ from headwater.receipt import Receipt, raise_errors
 from headwater.records import (
     Abandoned,
     BreakerChanged,
+    DeadLettered,
     Deferred,
     DeliveryRecord,
     Failed,
@@ -99,6 +100,8 @@ class Outcomes:
         self._emit(Failed, message, to, attempt, error=error, seconds=seconds)
         fatal = not isinstance(error, Exception) and type(error).__name__ != "CancelledError"
         if decision == "raise" or fatal:
+            if receipt.is_shared:
+                receipt = Receipt()  # One for this error alone: others must not collect it.
             receipt.uncollected = (*receipt.uncollected, error)
             self._owing.append(receipt)
             if len(self._owing) > MAX_OWING:
@@ -119,6 +122,14 @@ class Outcomes:
             message.name, message.id, to.name, attempt, delay, error,
         )  # fmt: skip
         self._emit(Retried, message, to, attempt, error=error, delay=delay, seconds=seconds)
+
+    def dead(self, message: Message, to: Subscription, attempt: int, error: BaseException) -> None:
+        """A delivery was given up, and is kept."""
+        log.warning(
+            "dead_lettered event=%s id=%s handler=%s attempt=%d error=%r",
+            message.name, message.id, to.name, attempt, error,
+        )  # fmt: skip
+        self._emit(DeadLettered, message, to, attempt, error=error)
 
     def deferred(self, message: Message, to: Subscription, attempt: int, reason: str) -> None:
         """A delivery waits for something other than its handler."""

@@ -88,17 +88,20 @@ class Publishing:
 
     def publish(self, event: object, data: object, options: Mapping[str, Any]) -> Receipt:
         """Publish an event, or data under a name; see `Bus.publish`."""
-        sending = check_publish(options, self._runtime.now) if options else PLAIN
+        sending = self._sending(options) if options else PLAIN
         event, what = self.resolve(event, data)
         message = self.message(event, what, sending)
         if not self.middleware:
-            return self._send(message, what, sending.wait)
+            return self._send(message, what, sending)
         headers = dict(message.headers)
         context = Context(message, self._bus, None, headers=headers)
         message.headers = MappingProxyType(headers)
-        send = functools.partial(self._send, message, what, sending.wait)
+        send = functools.partial(self._send, message, what, sending)
         receipt: Receipt | None = around(self.middleware, event, context, send)
         return DONE if receipt is None else receipt
+
+    def _sending(self, options: Mapping[str, Any]) -> Sending:
+        return check_publish(options, self._runtime.now)
 
     def at_once(self, event: object, route: Route) -> Receipt:
         """Publish an event by its swift route: nobody has to be shown it on the way."""
@@ -251,9 +254,9 @@ class Publishing:
             setattr(copy, attribute, getattr(message, attribute))
         return self._deliver(copy, route, None)
 
-    def _send(self, message: Message, what: type | str, wait: float | None) -> Receipt:
-        if wait is not None:
-            return self._put_by(message, what, wait)
+    def _send(self, message: Message, what: type | str, sending: Sending) -> Receipt:
+        if sending.wait is not None:
+            return self._put_by(message, what, sending.wait)
         return self._deliver(message, self._registry.route(what), None)
 
     def _deliver(self, message: Message, route: Route, receipt: Receipt | None) -> Receipt:

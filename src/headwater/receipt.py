@@ -64,6 +64,7 @@ class Receipt:
             other than a handler: a delay, a rate, resequencing, a retry's backoff, a pump, a
             paused subscription, a lane held by one of the publisher's own causes.
         uncollected: errors that the next wait will raise.
+        is_shared: whether it is that of many deliveries, for which nobody waits.
         done: whether every delivery has finished or been deferred.
         pending: what it still waits for; deliveries add themselves.
     """
@@ -72,6 +73,7 @@ class Receipt:
     errors: tuple[BaseException, ...] = ()
     deferred = 0
     uncollected: tuple[BaseException, ...] = ()
+    is_shared = False
     done = False
     is_sealed = False  # Until every delivery is on it.
     _waiters: list[AsyncWaiter | runtime.Latch] | None = None
@@ -144,6 +146,10 @@ class Receipt:
         """
         errors, self.uncollected = self.uncollected, ()
         raise_errors(errors)
+
+    def detach(self) -> "Receipt":
+        """Say that nobody will wait for it; it makes a difference on a transport only."""
+        return self
 
     # What follows is for the deliveries on the receipt.
 

@@ -40,6 +40,7 @@ class Route(NamedTuple):
         pending: how many of them do not run inline, or are paused; with none it is the hot path.
         swift: whether all of them are async handlers that an event without a key starts at once.
         silent: nobody is interested, and nobody muted it either.
+        muted: somebody muted it.
     """
 
     names: tuple[str, ...]
@@ -49,6 +50,7 @@ class Route(NamedTuple):
     pending: int
     swift: bool
     silent: bool
+    muted: bool
 
 
 Hit = tuple[Subscription, ...] | None
@@ -274,6 +276,7 @@ class Registry:
             pending=sum(sub.colour != "inline" or sub.paused for sub in chosen),
             swift=all(sub.swift and not sub.choosy and not sub.paused for sub in chosen),
             silent=not muted and all(sub.probe for sub in chosen),
+            muted=muted,
         )
 
     def _forget(self, what: Iterable[What] | None) -> None:

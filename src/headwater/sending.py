@@ -44,27 +44,32 @@ class Sending(NamedTuple):
     id: str | None = None
     wait: float | None = None
     new_story: bool = False
+    immediate: bool = False
+    transaction: Any = None
 
 
 _NAMES = sorted(PublishOptions.__annotations__)
 
 
-def check_publish(given: Mapping[str, Any], now: Callable[[], float]) -> Sending:
-    """The options of a publish on a direct bus.
+def check_publish(
+    given: Mapping[str, Any], now: Callable[[], float], *, stores: bool = False
+) -> Sending:
+    """The options of a publish.
 
     Args:
         given: options by name, as the user wrote them.
         now: the wall clock.
+        stores: whether the bus has a transport.
 
     Raises:
         InvalidOption: an unknown option, or a value of the wrong kind.
         InvalidPolicy: a delay that is no duration.
-        Unsupported: ``transaction=``.
+        Unsupported: ``transaction=`` on a direct bus.
     """
     for name in given:
         if name not in _NAMES:
             raise InvalidOption(f"publish: unknown option {name!r}{did_you_mean(name, _NAMES)}")
-    if given.get("transaction") is not None:
+    if given.get("transaction") is not None and not stores:
         raise Unsupported(
             "publish: transaction= needs a transport that stores events in a database, and a"
             " direct Bus() stores none; publish after the commit, or give the bus a URL"
@@ -81,6 +86,8 @@ def check_publish(given: Mapping[str, Any], now: Callable[[], float]) -> Sending
         id=event_id,
         wait=_wait(given.get("delay"), given.get("at"), now),
         new_story=given.get("new_story", False),
+        immediate=given.get("immediate", False),
+        transaction=given.get("transaction"),
     )
 
 

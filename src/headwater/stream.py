@@ -1,12 +1,16 @@
-"""Events as an async iterator, and the next event as an awaitable."""
+"""Events as an async iterator, and the next event as an awaitable.
+
+On a direct bus a subscription fills the stream, in the publisher's thread. On a transport the end
+of the log does (`tail`), on the bus's I/O loop.
+"""
 
 import asyncio
 import contextlib
 from collections import deque
 from collections.abc import Callable, Coroutine
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, Protocol, TypeVar
 
-from headwater.errors import InvalidOption, StreamOverflow, Unsupported
+from headwater.errors import BusClosed, InvalidOption, StreamOverflow, Unsupported
 from headwater.runtime import running_loop, within
 from headwater.subscription import Subscription
 
@@ -16,41 +20,91 @@ Overflow = Literal["close", "drop_oldest", "block"]
 Subscribe = Callable[[Callable[[Any], None]], Subscription]
 
 
+class Source(Protocol):
+    """What fills a stream."""
+
+    def close(self) -> None:
+        """Fill it no longer."""
+        ...
+
+
+class Log(Source, Protocol):
+    """A source that keeps what there is no room for."""
+
+    def go_on(self) -> None:
+        """There is room again."""
+        ...
+
+
 class Stream(Generic[E]):
     """Events from the moment of the call on; an async iterator and an async context manager.
 
     It ends when it is closed, when nothing refers to it any more, or when it overflows.
 
     Args:
-        subscribe: makes the subscription for the function that fills the stream.
         buffer: events it may hold that nobody has read yet.
         overflow: ``close`` ends it with `StreamOverflow` after what it holds was read;
-            ``drop_oldest`` forgets the oldest event.
+            ``drop_oldest`` forgets the oldest event; ``block`` reads the log no further until
+            there is room.
 
     Raises:
         InvalidOption: a buffer below 1, or an unknown overflow.
-        Unsupported: ``block``, which would hold up publishers on a direct bus.
     """
 
-    def __init__(self, subscribe: Subscribe, buffer: int, overflow: Overflow) -> None:
+    def __init__(self, buffer: int, overflow: Overflow) -> None:
         if type(buffer) is not int or buffer < 1:
             raise InvalidOption(f"stream: buffer: expected an int >= 1, got {buffer!r}")
-        if overflow == "block":
-            raise Unsupported(
-                "stream: overflow='block' needs a transport, which keeps the events meanwhile; on"
-                " a direct Bus() it would block publishers: use 'close' or 'drop_oldest'"
-            )
-        if overflow not in ("close", "drop_oldest"):
+        if overflow not in ("close", "drop_oldest", "block"):
             raise InvalidOption(
-                f"stream: overflow: expected 'close' or 'drop_oldest', got {overflow!r}"
+                f"stream: overflow: expected 'close', 'drop_oldest' or 'block', got {overflow!r}"
             )
         self._buffer = buffer
+        self._blocks = overflow == "block"
         self._drop_oldest = overflow == "drop_oldest"
         self._events: deque[E] = deque()
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._overflowed = False
         self._closed = False
-        self._subscription = subscribe(self._put)
+        self._source: Source | None = None
+        self._log: Log | None = None
+
+    @staticmethod
+    def of_publishes(subscribe: Subscribe, buffer: int, overflow: Overflow) -> "Stream[Any]":
+        """A stream of what is published on a direct bus.
+
+        Args:
+            subscribe: makes the subscription for the function that fills the stream.
+            buffer: see `Stream`.
+            overflow: see `Stream`.
+
+        Raises:
+            Unsupported: ``block``.
+        """
+        stream: Stream[Any] = Stream(buffer, overflow)
+        if overflow == "block":
+            raise Unsupported(
+                "stream: overflow='block' needs a transport, which keeps the events meanwhile; on"
+                " a direct Bus() it would block publishers: use 'close' or 'drop_oldest'"
+            )
+        stream._source = subscribe(stream._put)
+        return stream
+
+    @staticmethod
+    def of_log(
+        follow: Callable[["Stream[Any]"], Log], buffer: int, overflow: Overflow
+    ) -> "Stream[Any]":
+        """A stream of what is stored in a log.
+
+        Args:
+            follow: makes what reads the log into the stream.
+            buffer: see `Stream`.
+            overflow: see `Stream`.
+        """
+        stream: Stream[Any] = Stream(buffer, overflow)
+        stream._source = stream._log = follow(stream)
+        if stream._closed or stream._overflowed:
+            stream._source.close()  # It was full before it could be told.
+        return stream
 
     def __aiter__(self) -> "Stream[E]":
         return self
@@ -58,10 +112,10 @@ class Stream(Generic[E]):
     async def __anext__(self) -> E:
         while True:
             with contextlib.suppress(IndexError):
-                return self._events.popleft()
+                return self._take()
             if self._overflowed:
-                self._overflowed = False
                 self._closed = True
+                self._overflowed = False
                 raise StreamOverflow(self._buffer)
             if self._closed:
                 raise StopAsyncIteration
@@ -74,8 +128,33 @@ class Stream(Generic[E]):
     def end(self) -> None:
         """The same, from sync code and any thread: so does a bus that is closed."""
         self._closed = True
-        self._subscription.close()
+        self._end_source()
         self._wake()
+
+    def abandon(self) -> None:
+        """In the child of a fork: what fills it, and who waits, are in the parent."""
+        self._closed = True
+        self._source = self._log = None
+        self._waiting.clear()
+
+    def _end_source(self) -> None:
+        if self._source is not None:
+            self._source.close()
+
+    def offer(self, event: E) -> bool:
+        """For the log: take an event, unless it must wait until there is room."""
+        if self._closed or self._overflowed:
+            return True  # Nobody will read it.
+        if self._blocks and len(self._events) >= self._buffer:
+            return False
+        self._put(event)
+        return True
+
+    def _take(self) -> E:
+        event = self._events.popleft()
+        if self._blocks and self._log is not None and len(self._events) <= self._buffer // 2:
+            self._log.go_on()
+        return event
 
     async def __aenter__(self) -> "Stream[E]":
         return self
@@ -102,7 +181,7 @@ class Stream(Generic[E]):
                     self._events.popleft()
             else:
                 self._overflowed = True
-                self._subscription.close()
+                self._end_source()
                 self._wake()
                 return
         self._events.append(event)
@@ -150,5 +229,32 @@ def next_event(subscribe: Subscribe, timeout: float | None) -> Coroutine[Any, An
                 return await future
         finally:
             subscription.close()
+
+    return wait()
+
+
+def next_of(
+    stream: Stream[E], where: Callable[[E], bool] | None, timeout: float | None
+) -> Coroutine[Any, Any, E]:
+    """The next event of a stream; the stream ends with it.
+
+    Args:
+        stream: of a log.
+        where: only an event for which this is true; called on the loop that waits.
+        timeout: seconds; None waits for as long as it takes.
+
+    Returns:
+        A coroutine that gives the event, or raises TimeoutError; BusClosed if the bus ends first.
+    """
+
+    async def wait() -> E:
+        try:
+            async with within(timeout):
+                async for event in stream:
+                    if where is None or where(event):
+                        return event
+        finally:
+            stream.end()
+        raise BusClosed("wait_for: the bus was stopped before the event came")
 
     return wait()

@@ -55,6 +55,7 @@ class Subscription:
         "choosy",
         "closed",
         "colour",
+        "durable",
         "handler",
         "intake",
         "lock",
@@ -62,6 +63,7 @@ class Subscription:
         "options",
         "order",
         "paused",
+        "prepared",
         "probe",
         "simple",
         "swift",
@@ -86,6 +88,9 @@ class Subscription:
         self.name = options.name or self.handler.name
         self.order = order
         self.probe = probe
+        self.durable = options.durable and not probe
+        """Whether its events come out of a log."""
+        self.prepared = False
         """Whether it belongs to the bus's own tools: seen by nobody, fed even when muted."""
         self.closed = False
         self.paused = False
@@ -114,6 +119,10 @@ class Subscription:
         self.choosy = bool(options.where or options.once or options.weak)
         """Whether it may refuse an event while it is open."""
         self.call: Callable[[Any], Any] = skip
+
+    def replace(self, handler: Handler) -> None:
+        """Call its handler by way of something that takes ``(event, context)``."""
+        self.handler, self.simple = handler, False
 
     def function(self) -> Callable[..., Any] | None:
         """The handler's function; None when its owner is gone."""
@@ -235,6 +244,7 @@ def _colour(handler: Handler, options: Options) -> Colour:
             or options.resequence
             or options.timeout is not None
             or options.concurrency is not None
+            or options.durable
         )
         return "thread" if needs_room else "inline"
     if isinstance(executor, str):

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from headwater.event import name_of
+from headwater.options import DEFAULTS, DURABLE_DEFAULTS, Options
 from headwater.subscription import Subscription
 
 NOBODY = "nobody reacts to anything yet"
@@ -133,8 +134,9 @@ class Topology:
 
 
 def _set_options(subscription: Subscription) -> dict[str, object]:
-    every = subscription.options._asdict()
-    return {name: value for name, value in every.items() if value not in (None, False, 0)}
+    usual = DURABLE_DEFAULTS if subscription.durable else DEFAULTS
+    every = zip(Options._fields, subscription.options, usual, strict=True)
+    return {name: value for name, value, default in every if value != default}
 
 
 def _escaped(text: str) -> str:
