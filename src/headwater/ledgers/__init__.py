@@ -1,0 +1,1 @@
+"""Ledgers: where exceptions to plain success are kept (`headwater.ledger`)."""
