@@ -1,0 +1,26 @@
+"""The modules whose asserts pytest is to explain: the tests, group by group."""
+
+GROUPS = (
+    "dead_letters",
+    "delivery",
+    "engine",
+    "evolution",
+    "failure",
+    "kills",
+    "leases",
+    "lifecycle",
+    "limits",
+    "order",
+    "outages",
+    "parking",
+    "patterns",
+    "processes",
+    "publishing",
+    "refusals",
+    "replay",
+    "seen",
+    "sharing",
+    "staging",
+    "stories",
+    "transactions",
+)
