@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from headwater import Bus, RetryLater, event
+from headwater import Bus, Rate, RetryLater, event
 from headwater.errors import Abandonment, BusClosed
 from headwater.records import Abandoned, Record
 from headwater.testing import VirtualRuntime
@@ -290,6 +290,22 @@ def test_a_key_goes_on_after_its_holder_was_given_up() -> None:
     assert bus.publish(Placed(1, "a")).deferred == 0
     bus.close()
     assert calls == [0, 1]
+
+
+def test_a_rate_goes_on_in_real_time_after_its_timer_was_lost() -> None:
+    """The thread that kept the time ended with the bus; the next event sets a new timer."""
+    bus, handled = Bus(), list[int]()
+    rate = Rate(1, per=0.02)
+    bus.subscribe(Placed, lambda placed: handled.append(placed.number), rate=rate)
+    for number in range(3):
+        bus.publish(Placed(number))
+    bus.stop(0)
+    assert handled == [0]
+    for number in range(3, 5):
+        bus.publish(Placed(number))
+    bus.idle(PATIENCE)
+    bus.close()
+    assert handled == [0, 3, 4]
 
 
 # Races.

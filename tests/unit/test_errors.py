@@ -26,7 +26,10 @@ from headwater.errors import (
 EVERY = {
     name: one
     for name, one in vars(errors).items()
-    if inspect.isclass(one) and issubclass(one, BaseException) and one.__module__ == errors.__name__
+    if inspect.isclass(one)
+    and issubclass(one, BaseException)
+    and not issubclass(one, Warning)
+    and one.__module__ == errors.__name__
 }
 
 
@@ -50,6 +53,17 @@ def test_every_error_has_one_of_two_roots() -> None:
         assert issubclass(one, HeadwaterError) != issubclass(one, ControlFlow)
     assert issubclass(RetryLater, ControlFlow)
     assert issubclass(Reject, ControlFlow)
+
+
+def test_the_only_warning_is_a_warning() -> None:
+    """It stands in no tree of errors, and can be filtered like every other one."""
+    warnings = [
+        one
+        for one in vars(errors).values()
+        if inspect.isclass(one) and issubclass(one, Warning) and one.__module__ == errors.__name__
+    ]
+    assert warnings == [errors.UnconfirmedPublish]
+    assert issubclass(errors.UnconfirmedPublish, UserWarning)
 
 
 def test_every_error_is_described() -> None:
@@ -78,6 +92,12 @@ def test_fields_are_typed_and_the_text_is_made_from_them() -> None:
     timeout = HandlerTimeout("shop.notify", 1.5)
     assert timeout.seconds == 1.5
     assert str(timeout) == "shop.notify ran longer than its timeout of 1.5 s"
+    died = errors.ProcessDied("shop:ship", 3)
+    assert died.attempts == 3
+    assert str(died) == "shop:ship: the process ended 3 times while it ran"
+    assert errors.PublishFailed("text", "e1").event_id == "e1"
+    replay = errors.ReplayFailed("text", 7, 3)
+    assert (replay.position, replay.handled) == (7, 3)
     overflow = StreamOverflow(256)
     assert overflow.buffer == 256
     assert 'overflow="drop_oldest"' in str(overflow)
@@ -112,6 +132,10 @@ def test_a_rejection_has_a_reason() -> None:
         OutOfSequence("text", "older"),
         StreamOverflow(7),
         RemoteError("text", "LookupError"),
+        errors.PublishUnknown("text", "e1"),
+        errors.TooLarge("text", "e1"),
+        errors.ProcessDied("shop:ship", 3),
+        errors.ReplayFailed("text", 7, 3),
         RetryLater(1.5),
         Reject("text"),
         BreakerOpen("text"),

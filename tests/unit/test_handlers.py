@@ -105,10 +105,21 @@ def test_mistakes_are_found_where_they_are_written() -> None:
     with pytest.raises(InvalidOption, match="unknown option"):
         handlers.on(Placed, retires=Retry())(print)  # type: ignore[call-overload]
     with pytest.raises(Unsupported):
-        handlers.on(Placed, start="beginning")(print)
+        handlers.on(Placed, start="beginning", once=True)(print)
     with pytest.raises(InvalidOption, match=r"as in @bus\.on\(OrderPlaced\)"):
         handlers.on(print)  # type: ignore[call-overload]
     assert len(handlers) == 0
+
+
+def test_what_only_a_transport_can_do_is_refused_by_the_bus_that_cannot() -> None:
+    """Handlers that are declared without a bus do not know which one it will be."""
+    handlers = Handlers()
+    handlers.on(Placed, when_dead="park", name="parks")(print)
+    with pytest.raises(Unsupported, match="when_dead="):
+        Bus().include(handlers)
+    bus = Bus("memory://", name="shop")
+    bus.include(handlers)
+    assert [reaction.handler for reaction in bus.topology().reactions] == ["shop:parks"]
 
 
 def test_including_is_all_or_nothing() -> None:

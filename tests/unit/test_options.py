@@ -11,7 +11,14 @@ import pytest
 
 from headwater import Breaker, Bus, Rate, Resequence, Retry
 from headwater.errors import InvalidHandler, Unsupported
-from headwater.options import DEFAULTS, OPTIONS, Options, SubscribeOptions, check_options
+from headwater.options import (
+    DEFAULTS,
+    DURABLE_DEFAULTS,
+    OPTIONS,
+    Options,
+    SubscribeOptions,
+    check_options,
+)
 from headwater.sending import PublishOptions, Sending, check_publish
 
 
@@ -31,11 +38,11 @@ async def handle_soon(event: Placed) -> None:
 def test_the_table_the_types_and_the_checks_know_the_same_options() -> None:
     """None is forgotten in one of them."""
     assert set(OPTIONS) == set(SubscribeOptions.__annotations__)
-    kept = set(Options._fields)
-    refused = {name for name, doc in OPTIONS.items() if doc.direct == "refused"}
-    assert kept | refused == set(OPTIONS)
-    assert kept & refused == set()
-    assert refused == {"start", "when_dead", "transaction"}
+    assert set(Options._fields) - {"durable"} == set(OPTIONS)
+    on_direct = {name for name, doc in OPTIONS.items() if doc.direct == "refused"}
+    on_transport = {name for name, doc in OPTIONS.items() if doc.transport == "refused"}
+    assert on_direct == {"start", "when_dead", "transaction"}
+    assert on_transport == {"once", "weak", "priority"}
 
 
 def test_every_option_is_described() -> None:
@@ -43,7 +50,9 @@ def test_every_option_is_described() -> None:
     for name, doc in OPTIONS.items():
         assert all(doc), name
         default = getattr(DEFAULTS, name, None)
-        assert doc.default in (repr(default), "module.qualname", "'new'", "'continue'"), name
+        durable = getattr(DURABLE_DEFAULTS, name, None)
+        defaults = dict.fromkeys((repr(default), repr(durable)))
+        assert doc.default in ("; ".join(defaults), "module.qualname"), name
 
 
 def test_nothing_given_costs_nothing() -> None:
@@ -53,8 +62,9 @@ def test_nothing_given_costs_nothing() -> None:
 
 def test_none_is_the_same_as_leaving_out() -> None:
     """So that options can be passed on."""
-    nothing: dict[str, Any] = dict.fromkeys(Options._fields)
+    nothing: dict[str, Any] = dict.fromkeys(OPTIONS)
     assert check_options(nothing, "handle") == DEFAULTS
+    assert check_options(nothing, "handle", durable=True) == DURABLE_DEFAULTS
 
 
 def test_durations_are_seconds_or_timedeltas() -> None:
@@ -115,10 +125,13 @@ def test_an_executor_of_the_users_own() -> None:
             bus.subscribe(Placed, lambda _, context: None, executor=processes)
 
 
-@pytest.mark.parametrize("option", ["start", "when_dead", "transaction"])
-def test_what_needs_a_transport_says_so(option: str) -> None:
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("start", "new"), ("start", 0), ("when_dead", "continue"), ("transaction", False)],
+)
+def test_what_needs_a_transport_says_so(option: str, value: object) -> None:
     """With the fix, even if the value would be a default there."""
-    options: dict[str, Any] = {option: None}
+    options: dict[str, Any] = {option: value}
     with pytest.raises(Unsupported, match=f"handle: {option}= needs a transport.*give the bus a U"):
         Bus().subscribe(Placed, handle, **options)
 
@@ -160,7 +173,7 @@ def test_the_options_of_a_publish_are_all_checked() -> None:
     }
     assert set(every) == set(PublishOptions.__annotations__)
     sending = check_publish(every, lambda: 1000.0)
-    assert sending == Sending("7", {"a": "b"}, "e1", 2.0, new_story=True)
+    assert sending == Sending("7", {"a": "b"}, "e1", 2.0, new_story=True, immediate=True)
 
 
 def test_none_of_a_publish_is_the_same_as_leaving_out() -> None:

@@ -22,6 +22,8 @@ NAMES = [
     "Handlers",
     "HeadwaterError",
     "Overloaded",
+    "PublishFailed",
+    "PublishUnknown",
     "Rate",
     "Receipt",
     "Reject",
@@ -43,6 +45,7 @@ NAMES = [
 
 METHODS = {
     "aclose",
+    "capabilities",
     "capture",
     "close",
     "dead_letters",
