@@ -66,10 +66,10 @@ class Lines(Silence):
 class Bar:
     """A bar that grows."""
 
-    def __init__(self, console: Console, total: int | None, unit: str) -> None:
+    def __init__(self, console: Console, total: int | None, unit: str, verb: str) -> None:
         count = "{task.completed:,}" + ("" if total is None else " of {task.total:,}")
         self._progress = Progress(
-            TextColumn("[bold]Trading"),
+            TextColumn(f"[bold]{verb}"),
             BarColumn(),
             TextColumn(f"{count} {unit}"),
             TimeElapsedColumn(),
@@ -90,17 +90,18 @@ class Bar:
         self._progress.stop()
 
 
-def make_meter(total: int | None, unit: str, *, quiet: bool) -> Meter:
+def make_meter(total: int | None, unit: str, *, quiet: bool, verb: str = "Trading") -> Meter:
     """Return what fits where stderr goes.
 
     Args:
         total: how much there is to do, if known.
         unit: of what, in the plural.
         quiet: show nothing.
+        verb: what is being done.
     """
     if quiet:
         return Silence()
     # FORCE_COLOR makes rich take any pipe for a terminal, so the stream itself is asked.
     if sys.stderr.isatty() and not (console := Console(stderr=True)).is_dumb_terminal:
-        return Bar(console, total, unit)
+        return Bar(console, total, unit, verb)
     return Lines(total, unit)

@@ -16,18 +16,21 @@ from rich.tree import Tree
 if TYPE_CHECKING:
     from shop import Day, Delivery, Step
 
-_LEGEND = "stopped: by the storm guard, or by a breaker that was open"
+_LEGEND = "retried, and the times of a call: in this run"
+_ON_PATH = "headwater"
 
 
-def print_report(console: Console, day: "Day", *, tutorial: Path | None) -> None:
+def print_report(console: Console, day: "Day", *, log: str | None, tutorial: Path | None) -> None:
     """Print everything about `day`.
 
     Args:
         console: where to.
         day: how it went.
+        log: the file of the log; None for a bus that keeps none.
         tutorial: where the shop may be read, for the hints what to try next; None for no hints.
     """
-    parts = [_figures(day), _rejections(day), _handlers(day), _storms(day), _story(day)]
+    parts = [_figures(day), _rejections(day), _handlers(day), _proof(day), _given_up(day, log)]
+    parts.append(_story(day))
     if tutorial is not None:
         parts.append(_hints(tutorial))
     for number, part in enumerate(part for part in parts if part is not None):
@@ -37,15 +40,16 @@ def print_report(console: Console, day: "Day", *, tutorial: Path | None) -> None
 
 
 def _figures(day: "Day") -> RenderableType:
-    orders, books = day.orders, day.books
+    orders, books = day.orders, day.outcome.books
     rejected = f"{orders.rejected:,} rejected" if orders.rejected else "none rejected"
     grid = Table.grid(padding=(0, 3))
     grid.add_column(style="bold")
     grid.add_row("Lines", f"{orders.lines:,} read, {rejected}")
-    grid.add_row("Orders", f"{books.orders:,}, and {books.cancellations:,} cancellations")
-    grid.add_row("Units", f"{books.units:,} of {len(day.inventory.moved):,} articles")
-    grid.add_row("Revenue", f"£{books.revenue:,f}")
-    grid.add_row("Customers", f"{books.notified:,} notifications, {books.shipped:,} parcels")
+    grid.add_row("Orders", f"{books['orders']:,}, and {books['cancellations']:,} cancellations")
+    grid.add_row("Units", f"{int(books['units']):,} of {len(day.outcome.moved):,} articles")
+    grid.add_row("Revenue", f"£{books['revenue']:,f}")
+    parcels = f"{books['notified']:,} notifications, {books['shipped']:,} parcels"
+    grid.add_row("Customers", parcels)
     grid.add_row("Time", f"{day.seconds:.2f} s")
     return grid
 
@@ -67,15 +71,16 @@ def _rejections(day: "Day") -> RenderableType | None:
 def _handlers(day: "Day") -> RenderableType:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold", show_edge=False)
     table.add_column("Handler")
-    for heading in ("handled", "failed", "retried", "stopped", "median ms", "p99 ms"):
+    for heading in ("events", "handled", "given up", "retried", "median ms", "p99 ms"):
         table.add_column(heading, justify="right")
-    for name, tally in day.logbook.handlers.items():
+    for name, share in day.outcome.handlers.items():
+        tally = day.logbook.handlers[name]
         table.add_row(
             name,
-            _count(tally.handled, "green"),
-            _count(tally.failed, "red"),
+            _count(share.events, ""),
+            _count(share.handled, "green"),
+            _count(share.given_up, "red"),
             _count(tally.retried, "yellow"),
-            _count(tally.stopped, "magenta"),
             _milliseconds(tally.percentile(50)),
             _milliseconds(tally.percentile(99)),
         )
@@ -90,14 +95,30 @@ def _milliseconds(time: float | None) -> Text:
     return Text("-", style="dim") if time is None else Text(f"{time:.3f}")
 
 
-def _storms(day: "Day") -> RenderableType | None:
-    if not day.logbook.storms:
+def _proof(day: "Day") -> RenderableType:
+    if not day.outcome.differences:
+        orders = day.outcome.handlers["inventory"].events
+        text = f"✓ {orders:,} orders went in, every handler had each of them once, and units,"
+        return Text(f"{text}\n  revenue and stock are exactly what they add up to", style="green")
+    lines = (f"✗ {difference}" for difference in day.outcome.differences)
+    return Text("\n".join(lines), style="red")
+
+
+def _given_up(day: "Day", log: str | None) -> RenderableType | None:
+    if not day.outcome.reasons:
         return None
-    text = Text("Storms", style="bold")
-    for path, count in day.logbook.storms.items():
-        stories = "1 story" if count == 1 else f"{count:,} stories"
-        text.append(f"\n{stories} went round and were ended: … → {path} → …", style="not bold")
-    return text
+    grid = Table.grid(padding=(0, 3), pad_edge=False)
+    grid.add_column()
+    grid.add_column(justify="right", style="red")
+    grid.add_column(no_wrap=True)
+    grid.add_column()
+    for reason in day.outcome.reasons:
+        example = reason.example.partition(";")[0]  # what comes then is how to mend it
+        grid.add_row(reason.handler, f"{reason.events:,}", reason.kind, Text(example))
+    parts: list[RenderableType] = [Text("Given up", style="bold"), grid]
+    if day.outcome.kept and log is not None:
+        parts.append(Text(f"dead letters: {_program()} dlq ls {log}", style="dim"))
+    return Group(*parts)
 
 
 def _story(day: "Day") -> RenderableType | None:
@@ -155,13 +176,20 @@ def _hints(tutorial: Path) -> RenderableType:
 
 def _command() -> str:
     """Return what to type to run the demo again."""
+    program = _program()
+    script = Path(sys.argv[0]).absolute().parent.parent.parent / "scripts" / "demo"
+    if program == _ON_PATH or not script.exists():  # not of a checkout's .venv/bin/headwater
+        return f"{program} demo"
+    return _near(script)
+
+
+def _program() -> str:
+    """Return what to type for the command."""
     program = Path(sys.argv[0])
     found = shutil.which(program.name)
     if not program.exists() or (found and Path(found).samefile(program)):
-        return "headwater demo"
-    checkout = program.absolute().parent.parent.parent  # of .venv/bin/headwater
-    script = checkout / "scripts" / "demo"
-    return _near(script) if script.exists() else f"{_near(program)} demo"
+        return _ON_PATH
+    return _near(program)
 
 
 def _near(path: Path) -> str:
