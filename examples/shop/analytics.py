@@ -1,54 +1,32 @@
-"""The books: one handler of several events, with exact figures.
+"""The books: one handler of several events, with exact figures."""
 
-Money is Decimal. The usual context would round to 28 digits once a sum outgrows them, so the books
-have one that is wide enough for every number a row may hold and refuses to round at all.
-"""
+from decimal import Decimal
 
-from dataclasses import dataclass
-from decimal import Context, Decimal, Inexact, localcontext
+from headwater import Bus, Context
 
-from headwater import Bus
-
+from .accounts import EXACT, Accounts
 from .events import Order, OrderCancelled, OrderNotified, OrderShipped
 
-_EXACT = Context(prec=3_000, traps=[Inexact])
 
+def open_analytics(bus: Bus, accounts: Accounts) -> None:
+    """Subscribe the handler that keeps the books: the account ``books``."""
 
-@dataclass
-class Books:
-    """What the day came to."""
-
-    orders: int = 0
-    cancellations: int = 0
-    units: int = 0
-    revenue: Decimal = Decimal(0)
-    notified: int = 0
-    shipped: int = 0
-
-    def enter(self, order: Order) -> None:
-        """Count an order, or take a cancellation off again: its quantities are negative."""
-        if isinstance(order, OrderCancelled):
-            self.cancellations += 1
-        else:
-            self.orders += 1
-        self.units += order.units
-        with localcontext(_EXACT):
-            for line in order.lines:
-                self.revenue += line.quantity * line.unit_price
-
-
-def open_analytics(bus: Bus) -> Books:
-    """Subscribe the handler that keeps the books, and return them."""
-    books = Books()
-
-    @bus.on(Order, OrderNotified, OrderShipped, name="analytics")
-    def record(event: Order | OrderNotified | OrderShipped) -> None:
+    @bus.on(Order, OrderNotified, OrderShipped, name="analytics", transaction=accounts.transaction)
+    def record(event: Order | OrderNotified | OrderShipped, context: Context) -> None:
         match event:
             case Order():
-                books.enter(event)
+                accounts.add(context, "books", entries(event))
             case OrderNotified():
-                books.notified += 1
+                accounts.add(context, "books", {"notified": 1})
             case OrderShipped():
-                books.shipped += 1
+                accounts.add(context, "books", {"shipped": 1})
 
-    return books
+
+def entries(order: Order) -> dict[str, Decimal | int]:
+    """Return what an order adds to the books; a cancellation's quantities are negative."""
+    revenue = Decimal(0)
+    for line in order.lines:
+        amount = EXACT.multiply(line.unit_price, line.quantity)
+        revenue = EXACT.add(revenue, amount)
+    kind = "cancellations" if isinstance(order, OrderCancelled) else "orders"
+    return {kind: 1, "units": order.units, "revenue": revenue}

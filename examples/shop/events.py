@@ -64,7 +64,7 @@ class StockReserved:
 @event(key="stock_code")
 @dataclass(frozen=True)
 class StockRanOut:
-    """More was taken from a shelf than was on it."""
+    """An order wants more of an article than is on the shelf."""
 
     stock_code: str
     missing: int

@@ -1,7 +1,11 @@
-"""The shelves: handlers that are plain functions and run inline, inside ``publish``.
+"""The shelves: plain functions that keep the stock, and publish events of their own.
 
-`inventory` publishes events of its own. They carry the order as their cause, so that the whole
-story of an order can be told afterwards.
+On a direct bus they run inline, inside ``publish``. On a durable one each runs in a transaction of
+the log: the stock, what the handler publishes, and the note that its event is handled are stored
+together.
+
+What they publish carries the order as its cause, so that the whole story of an order can be told
+afterwards.
 
 `restock` loops back on itself: the event it handles is the event it publishes. For a small gap that
 is fine, a few boxes close it. For a wholesale order it goes on and on, and the storm guard ends it
@@ -9,49 +13,44 @@ at a depth of 64. Because the shortage was published as a new story, what ends i
 order that caused it goes on.
 """
 
-from collections import Counter, defaultdict
-from dataclasses import dataclass, field
+from collections import Counter
 
-from headwater import Bus
+from headwater import Bus, Context
 
+from .accounts import Accounts
 from .events import Order, OrderPlaced, StockRanOut, StockReserved
 
-OPENING_STOCK = 240  # pieces of everything, before the first order
+SHELF = 240  # pieces of everything that are at hand for each order
 BOX = 24  # pieces that one delivery of the supplier brings
 
 
-@dataclass
-class Inventory:
-    """What left the shelves, net of what came back, and what is still on them."""
+def open_inventory(bus: Bus, accounts: Accounts) -> None:
+    """Subscribe the handlers of the shelves.
 
-    moved: Counter[str] = field(default_factory=Counter[str])
-    shelf: defaultdict[str, int] = field(default_factory=lambda: defaultdict(lambda: OPENING_STOCK))
+    The account ``moved`` has the pieces that left, net of what came back, by stock code; ``boxes``
+    has the supplier's boxes that came.
+    """
 
-    def take(self, order: Order) -> list[str]:
-        """Take an order's lines from the shelves; return the stock codes that ran out."""
-        for line in order.lines:
-            self.moved[line.stock_code] += line.quantity
-            self.shelf[line.stock_code] -= line.quantity
-        codes = dict.fromkeys(line.stock_code for line in order.lines)
-        return [code for code in codes if self.shelf[code] < 0]
-
-
-def open_inventory(bus: Bus) -> Inventory:
-    """Subscribe the handlers of the shelves, and return what they keep up to date."""
-    inventory = Inventory()
-
-    @bus.on(Order, name="inventory")  # OrderPlaced and OrderCancelled alike
-    def reserve(order: Order) -> None:
-        for code in inventory.take(order):
-            bus.publish(StockRanOut(code, -inventory.shelf[code]), new_story=True)
+    @bus.on(Order, name="inventory", transaction=accounts.transaction)  # cancellations as well
+    def reserve(order: Order, context: Context) -> None:
+        taken = pieces(order)
+        accounts.add(context, "moved", taken)
+        for code, quantity in taken.items():
+            if quantity > SHELF:
+                bus.publish(StockRanOut(code, quantity - SHELF), new_story=True)
         if isinstance(order, OrderPlaced) and order.units > 0:
             bus.publish(StockReserved(order.order_id, order.customer, order.units))
 
-    @bus.on(StockRanOut, name="restock")
-    def restock(shortage: StockRanOut) -> None:
-        inventory.shelf[shortage.stock_code] += BOX
-        missing = -inventory.shelf[shortage.stock_code]
-        if missing > 0:
-            bus.publish(StockRanOut(shortage.stock_code, missing))
+    @bus.on(StockRanOut, name="restock", transaction=accounts.transaction)
+    def restock(shortage: StockRanOut, context: Context) -> None:
+        if shortage.missing > BOX:
+            bus.publish(StockRanOut(shortage.stock_code, shortage.missing - BOX))
+        accounts.add(context, "boxes", {shortage.stock_code: 1})
 
-    return inventory
+
+def pieces(order: Order) -> Counter[str]:
+    """Return how many pieces of each article an order takes."""
+    taken = Counter[str]()
+    for line in order.lines:
+        taken[line.stock_code] += line.quantity
+    return taken

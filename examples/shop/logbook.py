@@ -5,35 +5,35 @@ through which handler.
 """
 
 from array import array
-from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from headwater import current
-from headwater.errors import BreakerOpen, EventStorm
-from headwater.records import Failed, Handled, Published, Record, Retried, StormStopped
+from headwater import RetryLater, current
+from headwater.errors import BreakerOpen
+from headwater.records import Failed, Handled, Published, Record, Retried
+from headwater.topology import Topology
 
 from .events import OrderPlaced
 
 _STORIES_KEPT = 500  # enough to find a good one to tell; a year of orders must not fill the memory
 
+Failures = dict[tuple[str, str], list[str]]
+"""By handler and class of the error: the text of each delivery that was given up."""
+
 
 @dataclass
 class Tally:
-    """What became of the deliveries to one handler.
+    """What one handler did in this process.
 
     Attributes:
-        handled: succeeded, at whichever attempt.
-        failed: given up, the last attempt having failed.
+        handled: deliveries that succeeded, at whichever attempt.
         retried: attempts that failed and were made again.
-        stopped: ended by the storm guard, or refused by an open breaker.
         seconds: how long each call took.
     """
 
     handled: int = 0
-    failed: int = 0
     retried: int = 0
-    stopped: int = 0
     seconds: "array[float]" = field(default_factory=lambda: array("d"))
 
     def percentile(self, percent: float) -> float | None:
@@ -88,16 +88,21 @@ class Logbook:
     """Subscribe `note` with ``bus.observe``.
 
     Args:
-        handlers: the names of all handlers; one that is never called has a tally too.
+        topology: who reacts to what; a handler that is never called has a tally too.
 
     Attributes:
         handlers: a tally by the name of the handler.
-        storms: by the names that went round in a circle, how often that was stopped.
+        events: how many events were published for each handler.
+        failures: what was given up.
     """
 
-    def __init__(self, handlers: Iterable[str]) -> None:
-        self.handlers = {name: Tally() for name in handlers}
-        self.storms: defaultdict[str, int] = defaultdict(int)
+    def __init__(self, topology: Topology) -> None:
+        self.handlers = {short(reaction.handler): Tally() for reaction in topology.reactions}
+        self.events = Counter[str]()
+        self.failures: Failures = {}
+        self._wanted_by: defaultdict[str, list[str]] = defaultdict(list)
+        for reaction in topology.reactions:
+            self._wanted_by[reaction.event].append(short(reaction.handler))
         self._steps: dict[str, Step] = {}
         self._stories: list[Step] = []
 
@@ -105,13 +110,17 @@ class Logbook:
         """Take a record in."""
         match record:
             case Published():
+                self.events.update(self.receivers(record.event))
                 self._begin(record)
             case Handled() | Failed() | Retried():
                 self._count(record)
-            case StormStopped():
-                self.storms[" → ".join(record.path[-2:])] += 1
             case _:
                 pass
+
+    def receivers(self, event: object) -> Iterator[str]:
+        """Yield the handlers that an event is for: those of its class, and of its bases."""
+        for cls in type(event).__mro__:
+            yield from self._wanted_by.get(cls.__name__, ())
 
     def story(self) -> Step | None:
         """Return the order with the most to see among the first ones, if there was any."""
@@ -127,27 +136,24 @@ class Logbook:
             cause, context = self._steps.get(record.causation_id), current()
             if cause is None or context is None or context.subscription is None:
                 return
-            cause.delivery(context.subscription.name).caused.append(step)
+            cause.delivery(short(context.subscription.name)).caused.append(step)
         self._steps[record.event_id] = step
 
     def _count(self, record: Handled | Failed | Retried) -> None:
-        tally = self.handlers[record.subscription]
-        if not (isinstance(record, Failed | Retried) and isinstance(record.error, BreakerOpen)):
+        handler, outcome = short(record.subscription), "handled"
+        tally = self.handlers[handler]
+        error = None if isinstance(record, Handled) else record.error
+        if not isinstance(error, BreakerOpen | RetryLater):
             tally.seconds.append(record.seconds)  # the handler was called, then
-        match record:
-            case Handled():
-                tally.handled += 1
-                outcome = "handled"
-            case Retried():
-                tally.retried += 1
-                outcome = "retried"
-            case Failed(error=EventStorm() | BreakerOpen()):
-                tally.stopped += 1
-                outcome = "stopped"
-            case Failed():
-                tally.failed += 1
-                outcome = "failed"
-        self._end(record.event_id, record.subscription, record.attempt, record.seconds, outcome)
+            tally.retried += isinstance(record, Retried)
+        if error is None:
+            tally.handled += 1
+        elif isinstance(record, Failed):
+            outcome = "given up"
+            self.failures.setdefault((handler, type(error).__name__), []).append(str(error))
+        else:
+            outcome = "retried"
+        self._end(record.event_id, handler, record.attempt, record.seconds, outcome)
 
     def _end(self, event_id: str, handler: str, attempt: int, seconds: float, outcome: str) -> None:
         step = self._steps.get(event_id)
@@ -155,3 +161,8 @@ class Logbook:
             delivery = step.delivery(handler)
             delivery.attempts, delivery.outcome = attempt, outcome
             delivery.seconds += seconds
+
+
+def short(name: str) -> str:
+    """Return a handler's name without its bus's, which a durable name begins with."""
+    return name.rpartition(":")[2]

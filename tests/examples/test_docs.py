@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from headwater import errors
+from headwater.testing.conformance.groups import GROUPS
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -70,43 +71,55 @@ def test_every_page_is_in_the_index() -> None:
 # The contract.
 
 
-def rules() -> dict[str, set[str]]:
-    """Return the rules of the contract by number, each with the names of its test files."""
+def rules(heading: str) -> dict[str, set[str]]:
+    """Return the rules with such headings by number, each with the names of its test files."""
     found: dict[str, set[str]] = {}
-    for rule in re.split(r"^## ", text_of(DOCS / "contract.md"), flags=re.MULTILINE)[1:]:
+    page = text_of(DOCS / "contract.md")
+    for rule in re.split(rf"^{heading} ", page, flags=re.MULTILINE)[1:]:
         if number := re.match(r"(\d+)\. ", rule):
             links = (Path(link["target"]) for link in LINK.finditer(rule))
             found[number[1]] = {link.name for link in links if link.parent.name == "contract"}
     return found
 
 
-def test_every_rule_of_the_contract_has_its_tests() -> None:
-    """There are eleven rules, and each leads to the file of tests that has its number."""
-    found = rules()
-    assert list(found) == [str(number) for number in range(1, 12)]
+@pytest.mark.parametrize(
+    ("heading", "count", "begin"), [("##", 11, "test_rule"), ("###", 13, "test_transport_rule")]
+)
+def test_every_rule_of_the_contract_has_its_tests(heading: str, count: int, begin: str) -> None:
+    """Eleven rules, thirteen on a transport; each leads to the file that has its number."""
+    found = rules(heading)
+    assert list(found) == [str(number) for number in range(1, count + 1)]
     for number, tests in found.items():
-        assert any(test.startswith(f"test_rule_{int(number):02}_") for test in tests), number
+        assert any(test.startswith(f"{begin}_{int(number):02}_") for test in tests), number
 
 
 def test_every_test_of_the_contract_has_its_rule() -> None:
     """No file of tests in tests/unit/contract is left out of the page."""
-    linked = {test for tests in rules().values() for test in tests}
+    linked = {test for kind in ("##", "###") for tests in rules(kind).values() for test in tests}
     assert {test.name for test in CONTRACT_TESTS.glob("test_*.py")} <= linked
+
+
+def test_every_group_of_the_suite_is_linked_from_the_contract() -> None:
+    """What every engine is held to is shown beside the rule that it proves."""
+    targets = (Path(link["target"]) for link in LINK.finditer(text_of(DOCS / "contract.md")))
+    linked = {target.stem for target in targets if target.parent.name == "conformance"}
+    assert linked == set(GROUPS) - {"engine", "seen"}
 
 
 # What is made from the code, and what must keep up with it.
 
 
-def test_what_is_made_from_the_code_is_up_to_date() -> None:
-    """scripts/docs_tables.py has nothing to write."""
+@pytest.mark.parametrize("script", ["docs_tables.py", "engines_table.py"])
+def test_what_is_made_from_the_code_is_up_to_date(script: str) -> None:
+    """The script has nothing to write."""
     done = subprocess.run(
-        [sys.executable, ROOT / "scripts" / "docs_tables.py", "--check"],
+        [sys.executable, ROOT / "scripts" / script, "--check"],
         env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
         capture_output=True,
         text=True,
         check=False,
     )
-    fix = "run: python scripts/docs_tables.py"
+    fix = f"run: python scripts/{script}"
     assert (done.returncode, done.stdout, done.stderr) == (0, "", ""), fix
 
 

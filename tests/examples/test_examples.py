@@ -40,6 +40,22 @@ send_welcome: welcome, Ada!
 main: publish has returned, and all is done: True
 main: one handler failed: LookupError('there is no discount today')
 """,
+    "durable_orders": """\
+a run that handles what it publishes:
+  billed o1, £12, at attempt 1
+  thanked for £12
+a run that only publishes:
+  stored, and handled by nobody yet
+a run that goes on, tries again, and gives up:
+  billed o2, £6, at attempt 2
+  thanked for £6
+  given up after 2 attempts: KeyError 'moon'
+a run that mends what was given up:
+  billed o3, £12, at attempt 1
+  thanked for £12
+looking back:
+  3 orders, £30
+""",
     "frozen_events": """\
 a deposit:
   audit, of every account event: Deposited(owner='Ada', pounds=100)
@@ -66,6 +82,15 @@ INFO    notify is done
 OrderPlaced -> __main__.reserve (inline)
             -> __main__.ship (inline)
             -> __main__.notify (async)
+""",
+    "outbox_in_your_transaction": """\
+registered Ada
+opened an account for Ada
+registered Grace
+opened an account for Grace
+refused Ada: UNIQUE constraint failed: users.name
+users:    [('Ada',), ('Grace',)]
+accounts: [('Ada',), ('Grace',)]
 """,
     "partial_handlers": """\
 PriceChanged -> letter (inline)

@@ -37,10 +37,13 @@ def environment(**changes: str) -> dict[str, str]:
     return untouched | {"PYTHONPATH": source, "TERM": "xterm-256color"} | changes
 
 
-def headwater(*arguments: str, **changes: str) -> subprocess.CompletedProcess[str]:
+def headwater(
+    *arguments: str, folder: Path | None = None, **changes: str
+) -> subprocess.CompletedProcess[str]:
     """Run the command in pipes, with nothing on stdin."""
     return subprocess.run(
         (*COMMAND, *arguments),
+        cwd=folder,
         env=environment(**changes),
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -101,10 +104,17 @@ def call(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
     return Call(capfd, monkeypatch)
 
 
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Every test has a folder of its own, where the demo puts its log."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
 @pytest.fixture(scope="module")
-def report() -> subprocess.CompletedProcess[str]:
+def report(tmp_path_factory: pytest.TempPathFactory) -> subprocess.CompletedProcess[str]:
     """A run of the demo without arguments."""
-    return headwater("demo")
+    return headwater("demo", folder=tmp_path_factory.mktemp("report"), COLUMNS="200")
 
 
 def test_the_report_is_on_stdout_and_progress_on_stderr(
@@ -120,22 +130,37 @@ def test_the_report_is_on_stdout_and_progress_on_stderr(
 
 
 def test_the_report_has_a_row_per_handler(report: subprocess.CompletedProcess[str]) -> None:
-    """With six figures each, and isolation, retry, breaker and storm guard seen at work."""
+    """With six figures each, and isolation, retry and storm guard seen at work."""
     table = {
         cells[0]: [float(cell.replace(",", "")) for cell in cells[1:]]
         for cells in map(str.split, report.stdout.splitlines())
         if len(cells) == 7 and cells[0] in ("inventory", "analytics", "courier", "restock")
     }
     assert table.keys() == {"inventory", "analytics", "courier", "restock"}
-    assert table["inventory"][:4] == [500, 0, 0, 0]
+    assert table["inventory"][:4] == [500, 500, 0, 0]
     assert all(table["courier"][:4])
-    assert table["restock"][3] > 0
+    assert table["restock"][:3] == [520, 512, 8]
+
+
+def test_the_report_proves_itself(report: subprocess.CompletedProcess[str]) -> None:
+    """A check mark, and where the dead letters are."""
+    assert "✓ 500 orders went in, every handler had each of them once" in report.stdout
+    assert re.search(r"^courier +38 +CourierFailure +order \d+: ", report.stdout, re.MULTILINE)
+    assert "dead letters: headwater dlq ls headwater-shop.db\n" in report.stdout
+
+
+def test_the_hint_about_dead_letters_is_true(call: Call) -> None:
+    """What the report says to type shows what was given up."""
+    assert call("demo", "--count", "60", "-q").code == 0
+    letters = call("dlq", "ls", "headwater-shop.db")
+    assert letters.code == 0
+    assert "CourierFailure" in letters.stdout
 
 
 def test_the_report_tells_the_story_of_one_order(report: subprocess.CompletedProcess[str]) -> None:
-    """The tree of causes, with a delivery that succeeded at its second attempt or its third.
+    """The tree of causes, with a delivery that succeeded at a later attempt.
 
-    Which of the two depends on how long the breaker has been open: that is real time.
+    Which one depends on how long the breaker has been open: that is real time.
     """
     assert re.search(
         r"^OrderPlaced  order_id=\d+.*\n"
@@ -143,7 +168,7 @@ def test_the_report_tells_the_story_of_one_order(report: subprocess.CompletedPro
         r"(?:│   .*\n)*"
         r"│   └── StockReserved  .*\n"
         r"(?:│       .*\n)*"
-        r"│       [├└]── courier  attempt [23]  [\d.]+ ms\n"
+        r"│       [├└]── courier  attempt [2-5]  [\d.]+ ms\n"
         r"│       [│ ]   └── OrderShipped ",
         report.stdout,
         re.MULTILINE,
@@ -211,13 +236,14 @@ def test_json_is_one_object(call: Call, tmp_path: Path) -> None:
     assert (figures["cancellations"], figures["units"], figures["revenue"]) == (0, 12, "30.60")
     assert figures["stock"] == {"85123A": 12}
     assert figures["handlers"]["inventory"].keys() == {
+        "events",
         "handled",
-        "failed",
+        "given_up",
         "retried",
-        "stopped",
         "p50_ms",
         "p99_ms",
     }
+    assert (figures["given_up"], figures["differences"]) == ([], [])
     assert figures["seconds"] >= 0
 
 
@@ -276,6 +302,9 @@ def test_a_bad_file_is_one_line_and_exit_code_2(
         ("--orders",),
         ("--orders", "f.csv", "--count", "3"),
         ("--orders", "f.csv", "--seed", "0"),
+        ("--url", "nowhere"),
+        ("--url", "sqlite://"),
+        ("--url",),
         ("--colour",),
         ("surplus",),
     ],
@@ -284,7 +313,8 @@ def test_a_wrong_call_is_exit_code_2(call: Call, arguments: tuple[str, ...]) -> 
     """It says what is wrong on stderr, and stdout stays empty."""
     run = call("demo", *arguments)
     assert (run.code, run.stdout) == (2, "")
-    assert "Error" in run.stderr
+    assert run.stderr.startswith("headwater: ")
+    assert not list(Path().glob("*.db*"))
 
 
 def test_help_shows_examples(call: Call) -> None:
@@ -337,10 +367,17 @@ def test_a_dumb_terminal_gets_plain_lines() -> None:
     assert "100 %  200 of 200 orders" in shown
 
 
-def test_an_interrupt_ends_cleanly() -> None:
-    """Ctrl-C: no traceback, no half report, exit code 130."""
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ((), "Interrupted: run it again, and it goes on."),
+        (("--direct",), "Interrupted."),
+    ],
+)
+def test_an_interrupt_ends_cleanly(options: tuple[str, ...], says: str) -> None:
+    """Ctrl-C: no traceback, no half report, exit code 130, and how to go on."""
     process = subprocess.Popen(
-        (*COMMAND, "demo", "--count", "200000"),
+        (*COMMAND, "demo", "--count", "200000", *options),
         env=environment(),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -353,7 +390,7 @@ def test_an_interrupt_ends_cleanly() -> None:
     stdout, stderr = process.communicate(timeout=PATIENCE)
     assert "of 200,000 orders" in first
     assert (process.returncode, stdout) == (130, "")
-    assert stderr.splitlines()[-1] == "Interrupted."
+    assert stderr.splitlines()[-1] == says
     assert "Traceback" not in stderr
 
 

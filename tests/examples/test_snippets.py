@@ -1,10 +1,10 @@
 """Every Python snippet of the README and the docs runs, and prints what the page says it prints.
 
 The ``python`` blocks of a page are one program: they run in order, in one namespace, in a process
-of their own. If the next block after it is ``text``, that is what the snippet shows on a terminal,
-stdout and stderr together; any other snippet shows nothing. ``...`` stands for whatever differs
-from run to run. An exception that nobody catches shows as Python shows it, without its stack. A
-``sh`` block that runs the demo, with a ``text`` block after it, prints that.
+of their own, in an empty folder. If the next block after it is ``text``, that is what the snippet
+shows on a terminal, stdout and stderr together; any other snippet shows nothing. ``...`` stands for
+whatever differs from run to run. An exception that nobody catches shows as Python shows it, without
+its stack. A ``sh`` block that runs the demo, with a ``text`` block after it, prints that.
 """
 
 import doctest
@@ -13,6 +13,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -73,15 +74,17 @@ def snippets_of(page: str, name: str, kind: str = "python") -> list[Snippet]:
 
 def run(snippets: list[Snippet]) -> list[str]:
     """Run the snippets of one page; return what each of them showed."""
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", DRIVER],
-        input=json.dumps([(snippet.place, snippet.code) for snippet in snippets]),
-        env=ENVIRONMENT,
-        capture_output=True,
-        encoding="utf-8",
-        timeout=PATIENCE,
-        check=False,
-    )
+    with tempfile.TemporaryDirectory() as folder:  # where they put their logs
+        done = subprocess.run(
+            [sys.executable, "-W", "error", "-c", DRIVER],
+            input=json.dumps([(snippet.place, snippet.code) for snippet in snippets]),
+            cwd=folder,
+            env=ENVIRONMENT,
+            capture_output=True,
+            encoding="utf-8",
+            timeout=PATIENCE,
+            check=False,
+        )
     assert not done.stderr, done.stderr  # What the end of the program says counts too.
     shown: list[str] = json.loads(done.stdout)
     return shown
@@ -90,14 +93,16 @@ def run(snippets: list[Snippet]) -> list[str]:
 def demo(command: str) -> str:
     """Run ``scripts/demo`` without making a .venv first; return what it prints."""
     _, *arguments = command.split()
-    done = subprocess.run(
-        [sys.executable, "-c", "from headwater.cli import main; main()", "demo", *arguments],
-        env=ENVIRONMENT,
-        capture_output=True,
-        encoding="utf-8",
-        timeout=PATIENCE,
-        check=True,
-    )
+    with tempfile.TemporaryDirectory() as folder:  # where it puts its log
+        done = subprocess.run(
+            [sys.executable, "-c", "from headwater.cli import main; main()", "demo", *arguments],
+            cwd=folder,
+            env=ENVIRONMENT,
+            capture_output=True,
+            encoding="utf-8",
+            timeout=PATIENCE,
+            check=True,
+        )
     return done.stdout
 
 
