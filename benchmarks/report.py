@@ -123,10 +123,10 @@ def processor() -> str:
     return platform.processor()
 
 
-def command() -> str:
+def command(program: str) -> str:
     """Return the command line, without the place of this checkout."""
     words = [Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:]]
-    return " ".join(["python benchmarks/direct.py", *words])
+    return " ".join([f"python benchmarks/{program}", *words])
 
 
 def version_of(name: str) -> str:
@@ -137,16 +137,18 @@ def version_of(name: str) -> str:
         return "(this checkout)"
 
 
-def circumstances(rounds: int) -> dict[str, str]:
+def circumstances(
+    rounds: int, program: str = "direct.py", distributions: Sequence[str] = DISTRIBUTIONS
+) -> dict[str, str]:
     """Tell when, where and with what this was measured."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     machine = f"{platform.system()} {platform.machine()}, {cores} cores, {processor()}"
     return {
-        "command": command(),
+        "command": command(program),
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "machine": machine.rstrip(", "),
-        "versions": ", ".join(f"{name} {version_of(name)}" for name in DISTRIBUTIONS),
+        "versions": ", ".join(f"{name} {version_of(name)}" for name in distributions),
         "rounds": str(rounds),
     }
 
